@@ -1,0 +1,223 @@
+"""Compare ways of adapting one base model on the same medical questions.
+
+medalign compare --methods sft,icl,dpo
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from medalign.commands.exit_codes import OK, guarded
+from medalign.commands.parsing import Parser, comma_list, number_or_text
+from medalign.errors import ConfigError
+
+DESCRIPTION = """\
+Does supervised fine-tuning (sft), in-context learning (icl) or direct preference optimisation (dpo) serve your
+medical questions best, is the difference real, and what did it cost? Every method gets the same training questions
+and the same number of trials; its best setting is trained again over seeds and answers the test questions once,
+beside the untouched base model."""
+
+EPILOG = """\
+examples:
+  %(prog)s
+      the default comparison: the questions and the model in the packages, on this machine
+  %(prog)s --methods sft,icl --trials 6 --dry-run
+      what it would run and which difference it could detect, before anything is spent
+  %(prog)s --data pubmed_qa:FOLDER --test-size 200
+      PubMedQA from a local folder; without :FOLDER it comes from the Hub
+  %(prog)s --experiment medmcqa_llama-3.1-8b_rtx3090 --address auto
+      an 8-billion-parameter model in 24 GiB slots on a running Ray cluster
+  %(prog)s --resume
+      go on with the newest comparison that was broken off
+
+exit codes: 0 done, 1 the comparison failed, 2 the input cannot be used, 130 interrupted
+"""
+
+# The option and the setting in the experiment file that it wins over.
+SETTINGS = {
+    "--name": "name",
+    "--methods": "methods",
+    "--model": "model.name",
+    "--precision": "model.precision",
+    "--data": "data.sources",
+    "--train-size": "data.train_size",
+    "--validation-size": "data.validation_size",
+    "--test-size": "data.test_size",
+    "--trials": "trials",
+    "--seeds": "seeds",
+    "--seed": "seed",
+    "--scoring": "scoring",
+    "--no-early-stopping": "early_stopping",
+    "--slots": "max_slots",
+    "--slot-gib": "slot_gib",
+    "--slot-cores": "slot_cores",
+    "--results": "results_folder",
+    "--tracking-uri": "tracking_uri",
+    "--address": "ray_address",
+}
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "medalign compare") -> int:
+    """Run one comparison.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 for input that cannot be used, 130 after Ctrl-C.
+    """
+    return guarded(lambda: _compare(build_parser(prog).parse_args(argv)))
+
+
+def build_parser(prog: str) -> Parser:
+    # Defaults are written out in the help and held by the experiment file: an option that is not given is absent.
+    parser = Parser(
+        prog=prog,
+        usage="%(prog)s [options]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    _add_subject(parser)
+    _add_budget(parser)
+    _add_machine(parser)
+    _add_course(parser)
+    return parser
+
+
+def _add_subject(parser: Parser) -> None:
+    group = parser.add_argument_group("what is compared")
+    group.add_argument(
+        "--experiment",
+        metavar="FILE",
+        help="experiment file, or the name of one in experiments/; the options below win over it "
+        "(default: embedded_smollm2-135m_cpu, whose values are the defaults given here)",
+    )
+    group.add_argument(
+        "--name", help="name of the experiment in the tracker (default: the experiment file's)"
+    )
+    group.add_argument(
+        "--methods",
+        type=comma_list,
+        metavar="LIST",
+        help="comma list of sft, icl, dpo; the base always takes part (default: sft,icl,dpo)",
+    )
+    group.add_argument(
+        "--model",
+        help="base model: an embedded model, a Hub id or a local folder (default: smollm2-135m)",
+    )
+    group.add_argument(
+        "--precision",
+        help="of the base weights: auto, bf16, fp32, nf4 or int8 (default: auto, bf16 if it is fast)",
+    )
+    group.add_argument(
+        "--data",
+        action="append",
+        metavar="NAME[:PLACE]",
+        help="source of questions, with a local file or folder to read it from; repeat it, or give a comma list, "
+        "to mix sources (default: embedded)",
+    )
+    group.add_argument(
+        "--scoring",
+        help="options are ranked by log-probability: raw, or normalised by length (default: normalised)",
+    )
+
+
+def _add_budget(parser: Parser) -> None:
+    group = parser.add_argument_group("how much is spent")
+    for option, text in {
+        "--train-size": "training questions, the same for every method (default: 100)",
+        "--validation-size": "questions that the search sees (default: 60)",
+        "--test-size": "questions of the final comparison (default: 150)",
+        "--trials": "settings tried for each method (default: 2)",
+        "--seeds": "times that each method's best setting is trained for the final comparison (default: 2)",
+        "--seed": "seeds everything random (default: 0)",
+    }.items():
+        group.add_argument(option, type=number_or_text, metavar="N", help=text)
+    group.add_argument(
+        "--no-early-stopping",
+        action="store_false",
+        dest="early_stopping",
+        help="run every trial to its end (default: weak ones are ended early, within each method)",
+    )
+    group.add_argument(
+        "--search-space",
+        action="append",
+        metavar="METHOD=FILE",
+        help="search space of a method; repeat it for several (default: search_spaces/METHOD.yaml)",
+    )
+
+
+def _add_machine(parser: Parser) -> None:
+    group = parser.add_argument_group("where it runs")
+    for option, metavar, text in (
+        ("--slots", "N", "trials at once, at most (default: as many as fit)"),
+        ("--slot-gib", "GIB", "device memory that one trial may use (default: 24)"),
+        ("--slot-cores", "N", "CPU cores that one trial uses (default: chosen for the machine)"),
+    ):
+        group.add_argument(option, type=number_or_text, metavar=metavar, help=text)
+    group.add_argument("--address", help="Ray cluster to run on, e.g. auto (default: this machine alone)")
+    group.add_argument(
+        "--results", metavar="DIR", help="a folder for each comparison is made in it (default: results)"
+    )
+    group.add_argument(
+        "--tracking-uri",
+        metavar="URI",
+        help="MLflow store (default: MLFLOW_TRACKING_URI, else mlruns/mlflow.db in this folder)",
+    )
+
+
+def _add_course(parser: Parser) -> None:
+    group = parser.add_argument_group("start and continue")
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        default=False,
+        help="print the plan and the detectable difference, then stop",
+    )
+    group.add_argument(
+        "--resume",
+        nargs="?",
+        const="newest",
+        default=None,
+        metavar="ID",
+        help="go on with a comparison that was broken off; without ID the newest unfinished one in --results",
+    )
+
+
+def overrides_from(given: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
+    """What was given, by dotted setting; and how each of these settings is called on the command line.
+
+    Raises:
+        ConfigError: A `--search-space` that is not `METHOD=FILE`.
+    """
+    values = vars(given)
+    overrides, names = {}, {}
+    for option, setting in SETTINGS.items():
+        key = "early_stopping" if option == "--no-early-stopping" else option[2:].replace("-", "_")
+        if key in values:
+            overrides[setting], names[setting] = values[key], option
+    if "data.sources" in overrides:
+        overrides["data.sources"] = [name for text in overrides["data.sources"] for name in comma_list(text)]
+    for text in values.get("search_space", ()):
+        method, equals, file = text.partition("=")
+        if not (method and equals and file):
+            raise ConfigError(f"--search-space: '{text}'; write METHOD=FILE")
+        overrides[f"search_spaces.{method}"] = file
+        names[f"search_spaces.{method}"] = f"--search-space {method}"
+    return overrides, names
+
+
+def _compare(given: argparse.Namespace) -> int:
+    overrides, names = overrides_from(given)
+
+    # After the parse, so that --help needs neither of them.
+    from medalign.config.experiment import load_experiment
+
+    experiment = load_experiment(getattr(given, "experiment", None), overrides, option_names=names)
+
+    from medalign.comparison import run_comparison
+
+    outcome = run_comparison(experiment, resume=given.resume, dry_run=given.dry_run)
+    return outcome if isinstance(outcome, int) else OK

@@ -1,0 +1,37 @@
+"""What there is to ask: the sources of questions.
+
+medalign data list
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from medalign.commands.exit_codes import OK, guarded
+from medalign.commands.parsing import Parser
+
+
+def main(argv: Sequence[str] | None = None, *, prog: str = "medalign data") -> int:
+    """Run `medalign data ACTION` and return its exit code."""
+    return guarded(lambda: _data(prog, argv))
+
+
+def _data(prog: str, argv: Sequence[str] | None) -> int:
+    parser = Parser(
+        prog=prog, description="The sources of questions that --data can name.", allow_abbrev=False
+    )
+    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=argparse.ArgumentParser)
+    listing = "every source: what it asks, where it is had, its licence and what to cite"
+    actions.add_parser("list", help=listing, description=f"Print {listing}.")
+    parser.parse_args(argv)
+
+    from medalign.data.catalog import SOURCES
+
+    for name, source in SOURCES.items():
+        print(f"{name}\n  {source.description}")
+        facts = {"kinds": ", ".join(source.kinds), "languages": ", ".join(source.languages)}
+        facts |= {"from": source.access, "licence": source.licence, "cite": source.citation}
+        for label, text in facts.items():
+            print(f"  {label + ':':<11}{text}")
+    return OK

@@ -1,0 +1,460 @@
+"""One comparison, from an experiment file to its verdict: plan, prepare, search, refit, test, compare, report.
+
+Search and refits are one schedule: as soon as a method's search has ended, its best setting is
+trained again over seeds, in whatever slot is free, and answers the test split. Search trials never
+see the test split.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medalign.config.experiment import Experiment
+from medalign.config.search_space import SearchSpace, load_search_space
+from medalign.errors import ConfigError, DataError, MedalignError
+from medalign.methods.catalog import METHODS, default_setting, method_named, setting_names
+from medalign.methods.contract import check_same_contract, make_contract
+from medalign.methods.running import PREDICTIONS_FILE, TrialJob, TrialRunner
+from medalign.records import BASE, ArmResult, Cost, Progress, Question, TrialResult, TrialSpec
+from medalign.reporting.live import LiveView
+from medalign.scheduling.early_stopping import AshaSettings
+from medalign.scheduling.planning import MethodPlan, Plan
+from medalign.scheduling.slots import Slots, available_cores, cpu_slots, gpu_slots, visible_gpus_gib
+from medalign.tracking.folder import ComparisonFolder
+from medalign.tracking.location import browse_command, default_artifact_root, default_uri
+
+if TYPE_CHECKING:
+    from medalign.data.preparation import PreparedData
+    from medalign.stats.comparison import ComparisonSummary
+    from medalign.tracking.store import Tracker
+
+# Share of the questions on which two arms differ, assumed where the detectable difference is stated beforehand.
+ASSUMED_DISCORDANCE = 0.3
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonOutcome:
+    """How a comparison ended.
+
+    Attributes:
+        folder: Everything it left.
+        report: The report's HTML file.
+    """
+
+    summary: ComparisonSummary
+    arms: tuple[ArmResult, ...]
+    folder: Path
+    report: Path
+
+
+def run_comparison(
+    experiment: Experiment, *, resume: str | None = None, dry_run: bool = False
+) -> ComparisonOutcome | None:
+    """Run a comparison, or go on with one.
+
+    Args:
+        resume: Id of a comparison in the results folder, or `newest`; it goes on under its own settings.
+        dry_run: Print the plan and what it could detect, then stop; nothing is written but the model's cache.
+
+    Returns:
+        The outcome; None after a dry run.
+
+    Raises:
+        InputError: Anything given cannot be used; nothing was spent.
+        ContractError: The comparison to go on with was begun under another contract.
+        MedalignError: No two arms are left to compare.
+    """
+    folder = ComparisonFolder.find(Path(experiment.results_folder), resume) if resume else None
+    if folder is not None:
+        experiment = folder.experiment
+        say(f"going on with {folder.id}, under its own settings")
+    spaces = _search_spaces(experiment)
+    slots = _slots(experiment)
+    data = _prepare(experiment)
+    say(_plan_text(experiment, data, slots))
+    if dry_run:
+        return None
+    contract = _contract(experiment, data)
+    if folder is None:
+        folder = ComparisonFolder.create(experiment, _command())
+    elif folder.contract is not None:
+        check_same_contract(folder.contract, contract)
+    folder.write_contract(contract)
+    say(f"results in {_shown(folder.path)}; go on after a break with --resume {folder.id}")
+    return _Comparison(experiment, folder, spaces, slots, data, contract).run()
+
+
+class _Comparison:
+    """A comparison whose plan is made and whose folder is there."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: ComparisonFolder,
+        spaces: Mapping[str, SearchSpace],
+        slots: Slots,
+        data: PreparedData,
+        contract: Mapping[str, Any],
+    ) -> None:
+        self._experiment = experiment
+        self._folder = folder
+        self._slots = slots
+        self._data = data
+        self._contract = contract
+        self._plan = Plan(
+            _method_plans(experiment, spaces),
+            folder.path,
+            num_slots=slots.num_slots,
+            finished=folder.results(),
+        )
+
+    def run(self) -> ComparisonOutcome:
+        tracker = self._tracker()
+        try:
+            self._run_trials(tracker)
+            outcome = self._conclude(tracker)
+        except KeyboardInterrupt:
+            tracker.interrupted()
+            say(f"\nInterrupted. What is finished is kept; go on with --resume {self._folder.id}")
+            raise
+        except Exception as error:
+            tracker.fail(" ".join(str(error).split())[:500])
+            raise
+        for fault in tracker.faults:
+            say(f"MLflow: {fault}")
+        return outcome
+
+    def _tracker(self) -> Tracker:
+        """The store with the comparison's run and its methods', made before any trial starts."""
+        from medalign.tracking.store import Tracker
+
+        uri = _tracking_uri(self._experiment)
+        tracker = Tracker(uri, default_artifact_root(uri), self._experiment.name, self._folder.id)
+        tracker.start(
+            self._experiment.model_dump(mode="json"), {"medalign.command": self._folder.state["command"]}
+        )
+        for method in self._method_names:
+            tracker.method(method)
+        splits = {"train": self._data.train, "validation": self._data.validation, "test": self._data.test}
+        tracker.log_datasets(splits, self._data.fingerprints, ", ".join(self._experiment.data.sources))  # type: ignore[arg-type]
+        tracker.log_contract(self._contract)
+        return tracker
+
+    @property
+    def _method_names(self) -> tuple[str, ...]:
+        return (BASE, *self._experiment.methods)
+
+    def _run_trials(self, tracker: Tracker) -> None:
+        from medalign.scheduling.ray_tune import run_ray
+
+        experiment = self._experiment
+        asha = AshaSettings(grace_share=experiment.grace_share, reduction_factor=experiment.reduction_factor)
+        job = TrialJob(
+            model=experiment.model.name,
+            precision=experiment.model.precision,
+            train=self._data.train,
+            validation=self._data.validation,
+            test=self._data.test,
+            pairs=self._data.pairs,
+            scoring=experiment.scoring,
+            checkpoints=asha.rungs if experiment.early_stopping else (),
+            folder=str(self._folder.path),
+        )
+        finished = self._folder.results()
+        with LiveView(self._plan.num_trials, self._slots.num_slots, num_finished=len(finished)) as view:
+            run_ray(
+                self._plan,
+                functools.partial(TrialRunner, job),
+                [_Keeper(self._folder), _Recorder(tracker, self._folder), view],
+                self._slots,
+                asha if experiment.early_stopping else None,
+                address=experiment.ray_address,
+                storage=self._folder.path,
+            )
+
+    def _conclude(self, tracker: Tracker) -> ComparisonOutcome:
+        """Compare the arms, write the report, tell the tracker and the person."""
+        from medalign.evaluation.metrics import majority_baseline
+        from medalign.evaluation.summary import score_split
+        from medalign.reporting.rows import arm_rows
+        from medalign.reporting.tables import render_text
+        from medalign.reporting.writing import write_report
+        from medalign.stats.comparison import compare_arms
+
+        arms = self._arms()
+        if len(arms) < 2:
+            reasons = "; ".join(f"{name}: {why}" for name, why in self._plan.without_refit.items())
+            raise MedalignError(f"no method is left to compare with the base ({reasons})")
+        summary = compare_arms(
+            arms,
+            score=score_split,
+            seed=self._experiment.seed,
+            majority_baseline=majority_baseline(self._data.train, self._data.test),
+        )
+        files = write_report(self._folder.path, self._report_data(), summary, arms)
+        tracker.finish(summary, arms, files, root=self._folder.path)
+        self._folder.mark_finished()
+        say("\n" + render_text(arm_rows(summary, arms)))
+        for name, why in self._plan.without_refit.items():
+            say(f"{name} is missing: {why}")
+        say(f"\n{summary.verdict}\n")
+        say(f"report   {_shown(files[0])}")
+        say(f"results  {_shown(self._folder.path)}")
+        say(f"browse   {browse_command(_tracking_uri(self._experiment))}")
+        return ComparisonOutcome(summary=summary, arms=tuple(arms), folder=self._folder.path, report=files[0])
+
+    def _arms(self) -> list[ArmResult]:
+        """An arm for every method with at least one refit that ended well, the base first."""
+        arms = []
+        for method in self._method_names:
+            results = [r for r in self._plan.results() if r.spec.method == method]
+            refits = [r for r in results if r.spec.stage == "refit" and r.status == "completed"]
+            if refits:
+                arms.append(self._arm(method, results, refits))
+        return arms
+
+    def _arm(self, method: str, results: list[TrialResult], refits: list[TrialResult]) -> ArmResult:
+        from medalign.evaluation.predictions import read_parquet
+
+        search = [r for r in results if r.spec.stage == "search"]
+        best = self._plan.best(method) or refits[0]
+        return ArmResult(
+            arm=method,
+            setting=refits[0].spec.setting,
+            seeds=tuple(r.spec.seed for r in refits),
+            predictions=tuple(
+                read_parquet(self._folder.trial_folder(r.spec.trial_id) / PREDICTIONS_FILE) for r in refits
+            ),
+            cost=_sum(r.cost for r in refits),
+            search_cost=_sum(r.cost for r in search),
+            validation_score=best.score,
+            num_trials=len(search),
+            num_stopped=sum(r.status == "stopped" for r in search),
+            num_failed=sum(r.status == "failed" for r in results),
+        )
+
+    def _report_data(self) -> Any:
+        from medalign.reporting.report_data import ReportData
+
+        state = self._folder.state
+        return ReportData(
+            comparison_id=self._folder.id,
+            experiment=self._experiment.name,
+            command=state["command"],
+            date=state["begun"],
+            contract=self._contract,
+            card=self._data.card,
+            environment=_environment(self._slots),
+            trials=self._plan.results(),
+            questions={question.id: question for question in self._data.test},
+            scoring=self._experiment.scoring,
+            stated_detectable_difference=_detectable(self._data.test, len(self._method_names)),
+        )
+
+
+class _Keeper:
+    """Writes every result to disk before anything else learns of it."""
+
+    def __init__(self, folder: ComparisonFolder) -> None:
+        self._folder = folder
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        """Nothing to keep yet."""
+
+    def progress(self, spec: TrialSpec, progress: Progress) -> None:
+        """Nothing to keep either: a result holds its history."""
+
+    def trial_finished(self, result: TrialResult) -> None:
+        self._folder.write_result(result)
+
+
+class _Recorder:
+    """Passes on to the tracker, with the folder of what a trial left."""
+
+    def __init__(self, tracker: Tracker, folder: ComparisonFolder) -> None:
+        self._tracker = tracker
+        self._folder = folder
+
+    def trial_started(self, spec: TrialSpec) -> None:
+        self._tracker.trial_started(spec)
+
+    def progress(self, spec: TrialSpec, progress: Progress) -> None:
+        self._tracker.progress(spec, progress)
+
+    def trial_finished(self, result: TrialResult) -> None:
+        self._tracker.trial_finished(result, self._folder.trial_folder(result.spec.trial_id))
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal."""
+    print(text, flush=True)
+
+
+def _search_spaces(experiment: Experiment) -> dict[str, SearchSpace]:
+    """Every method's search space, each of its bounds tried on the method's own checks."""
+    spaces = {}
+    for method in experiment.methods:
+        if method == BASE or method not in METHODS:
+            method_named(method)
+            raise ConfigError("methods: base always takes part; name only what is to be compared with it")
+        path = experiment.search_space_path(method)
+        space = load_search_space(path, known=setting_names(method), method=method)
+        for edge in space.edges():
+            try:
+                method_named(method).settings(edge)
+            except ConfigError as error:
+                raise ConfigError(*(f"{path}: {fault}" for fault in error.faults)) from error
+        spaces[method] = space
+    return spaces
+
+
+def _slots(experiment: Experiment) -> Slots:
+    cores = available_cores()
+    gpus = visible_gpus_gib()
+    if not gpus:
+        return cpu_slots(cores, experiment.slot_cores, experiment.max_slots)
+    return gpu_slots(
+        gpus,
+        cores,
+        slot_gib=experiment.slot_gib,
+        slot_cores=experiment.slot_cores,
+        max_slots=experiment.max_slots,
+    )
+
+
+def _prepare(experiment: Experiment) -> PreparedData:
+    """The questions of every split, without those that are too long for the model."""
+    from medalign.data.preparation import prepare
+    from medalign.modeling.base_models import load_tokenizer, resolve_folder, window_tokens
+    from medalign.modeling.chat import Chat
+
+    folder = resolve_folder(experiment.model.name)
+    chat = Chat(load_tokenizer(folder))
+    limit = experiment.data.max_prompt_tokens or window_tokens(folder)
+
+    def fits(question: Question) -> bool:
+        return chat.longest_row_tokens(question) <= limit
+
+    data = prepare(
+        experiment.data.sources,
+        train_size=experiment.data.train_size,
+        validation_size=experiment.data.validation_size,
+        test_size=experiment.data.test_size,
+        seed=experiment.seed,
+        keep=fits,
+    )
+    for split in ("validation", "test"):
+        if not any(question.is_scored for question in getattr(data, split)):
+            raise DataError(
+                f"data.sources: no {split} question of {', '.join(experiment.data.sources)} has options to choose "
+                "from; add a source with choice or decision questions"
+            )
+    return data
+
+
+def _contract(experiment: Experiment, data: PreparedData) -> dict[str, Any]:
+    from medalign.modeling.base_models import fingerprint_folder, resolve_folder
+
+    return make_contract(
+        model=experiment.model.name,
+        precision=experiment.model.precision,
+        base_fingerprint=fingerprint_folder(resolve_folder(experiment.model.name)),
+        data=data,
+        scoring=experiment.scoring,
+        max_new_tokens=TrialJob.max_new_tokens,
+    )
+
+
+def _method_plans(experiment: Experiment, spaces: Mapping[str, SearchSpace]) -> list[MethodPlan]:
+    """The base and every method, the longest trials first, so that slots are full to the end."""
+    searching = sorted(experiment.methods, key=lambda name: METHODS[name].relative_cost, reverse=True)
+    plans = [
+        MethodPlan(
+            method=name,
+            space=spaces[name],
+            num_trials=experiment.trials,
+            num_seeds=experiment.seeds,
+            seed=experiment.seed,
+            first_setting=default_setting(name),
+            depends_on_seed=METHODS[name].depends_on_seed,
+        )
+        for name in searching
+    ]
+    return [*plans, MethodPlan(method=BASE, seed=experiment.seed)]
+
+
+def _plan_text(experiment: Experiment, data: PreparedData, slots: Slots) -> str:
+    """What will be run and what it can detect, before anything is spent."""
+    methods = ", ".join(experiment.methods)
+    scored = sum(question.is_scored for question in data.test)
+    device = "a GPU" if slots.slot.gpu_share else "CPU"
+    detectable = _detectable(data.test, 1 + len(experiment.methods))
+    smallest = f"about {100 * detectable:.0f} points" if detectable else "no difference at all"
+    drops = "".join(f"\n  left out   {number} questions: {reason}" for reason, number in data.drops.items())
+    return (
+        f"base, {methods} on {experiment.model.name} ({experiment.model.precision}) "
+        f"with {', '.join(experiment.data.sources)}\n"
+        f"  questions  {len(data.train)} to learn from, {len(data.validation)} validation, {len(data.test)} test "
+        f"({scored} with options, {len(data.test) - scored} written){drops}\n"
+        f"  trials     {experiment.trials} settings a method, the best one trained again with {experiment.seeds} seeds\n"
+        f"  slots      {slots.num_slots} on {device}, {slots.slot.num_cores} core(s) each\n"
+        f"  detectable {smallest} between two arms, with 80 % power after correction over all pairs, if they "
+        f"differ on {ASSUMED_DISCORDANCE:.0%} of the questions"
+    )
+
+
+def _detectable(test: Iterable[Question], num_arms: int) -> float | None:
+    """Smallest difference in accuracy that the test split can show, Bonferroni's bound of the Holm correction."""
+    from medalign.stats.power import minimum_detectable_difference
+
+    scored = sum(question.is_scored for question in test)
+    num_pairs = num_arms * (num_arms - 1) // 2
+    return minimum_detectable_difference(scored, discordance=ASSUMED_DISCORDANCE, alpha=0.05 / num_pairs)
+
+
+def _tracking_uri(experiment: Experiment) -> str:
+    import os
+
+    return experiment.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(Path.cwd())
+
+
+def _environment(slots: Slots) -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "slots": slots.num_slots,
+        "cores_per_slot": slots.slot.num_cores,
+        "gpus_gib": list(visible_gpus_gib()),
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _command() -> str:
+    """The command line as it was typed, in a form that a shell takes."""
+    return shlex.join(["python", "-m", "medalign.compare", *sys.argv[1:]])
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _sum(costs: Iterable[Cost]) -> Cost:
+    return sum(costs, start=Cost())

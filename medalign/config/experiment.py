@@ -1,0 +1,237 @@
+"""The experiment file: all that decides one comparison, as frozen settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from medalign.config.loading import Fault, Settings, check, dump_yaml, faults_error, load_yaml, nearest
+from medalign.config.locations import find_file, known_names, shown
+from medalign.errors import ConfigError
+from medalign.records import BASE
+
+DEFAULT_EXPERIMENT = "embedded_smollm2-135m_cpu"
+
+Precision = Literal["auto", "bf16", "fp32", "nf4", "int8"]
+Scoring = Literal["raw", "normalised"]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1)]
+
+
+class ModelSettings(Settings):
+    """The base model.
+
+    Attributes:
+        name: An embedded model, a Hub id or a local folder.
+        precision: Of the base weights; `auto` is bf16 where the machine computes in it, else fp32.
+    """
+
+    name: Name = "smollm2-135m"
+    precision: Precision = "auto"
+
+
+class DataSettings(Settings):
+    """The questions.
+
+    Attributes:
+        sources: `name` or `name:location`; several are mixed. A relative location is taken from the
+            working directory.
+        max_prompt_tokens: Longer questions are left out, for all methods alike; None keeps what fits the model.
+    """
+
+    sources: tuple[Name, ...] = Field(default=("embedded",), strict=False)
+    train_size: Count = 100
+    validation_size: Count = 60
+    test_size: Count = 150
+    max_prompt_tokens: Count | None = None
+
+    @field_validator("sources")
+    @classmethod
+    def _check_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        faults = _list_faults(sources, example="embedded")
+        for position, source in enumerate(sources):
+            name, colon, location = source.partition(":")
+            if not name or (colon and not location):
+                faults.append((f"[{position}]", f"'{source}'; write name or name:location"))
+        if faults:
+            raise faults_error(faults)
+        return sources
+
+
+class Experiment(Settings):
+    """One comparison.
+
+    Attributes:
+        name: Names the tracker's experiment and the folder of results.
+        methods: What is compared with the base, which always takes part.
+        trials: Settings tried for each method.
+        seeds: Times that each method's best setting is trained for the final comparison.
+        seed: Seeds everything random.
+        scoring: Picks an option by its log-probability, `raw` or `normalised` by its length in characters.
+        early_stopping: Whether weak trials are ended early, within each method.
+        grace_share: Share of its budget that every trial may use before it can be stopped, in (0, 1].
+        reduction_factor: One of so many trials goes on at each check.
+        slot_gib: Device memory that one trial may use.
+        slot_cores: CPU cores that one trial uses; None leaves it to the machine's default.
+        max_slots: At most so many trials at once; None uses every slot.
+        search_spaces: For a method the file of its search space; by default `search_spaces/METHOD.yaml`.
+        results_folder: A folder for each comparison is made in it.
+        tracking_uri: Of the MLflow store; None is MLFLOW_TRACKING_URI, else `mlruns/mlflow.db` here.
+        ray_address: Of a running cluster; None starts Ray on this machine.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[\w][\w.+-]*$", max_length=120)]
+    model: ModelSettings = Field(default_factory=ModelSettings)
+    data: DataSettings = Field(default_factory=DataSettings)
+    methods: tuple[Name, ...] = Field(default=("sft", "icl", "dpo"), strict=False)
+    trials: Count = 2
+    seeds: Count = 2
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    scoring: Scoring = "normalised"
+    early_stopping: bool = True
+    grace_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    reduction_factor: Annotated[int, Field(ge=2)] = 2
+    slot_gib: Annotated[float, Field(gt=0)] = 24.0
+    slot_cores: Count | None = None
+    max_slots: Count | None = None
+    search_spaces: Mapping[str, Name] = Field(default_factory=dict)
+    results_folder: Name = "results"
+    tracking_uri: Name | None = None
+    ray_address: Name | None = None
+
+    @field_validator("methods")
+    @classmethod
+    def _check_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        if faults := _list_faults(methods, example=", ".join(searchable_methods())):
+            raise faults_error(faults)
+        return methods
+
+    def search_space_path(self, method: str) -> Path:
+        """The file of the method's search space.
+
+        Raises:
+            ConfigError: There is no such file.
+        """
+        named = self.search_spaces.get(method)
+        path = Path(named) if named else find_file("search_spaces", method)
+        if path is not None and path.is_file():
+            return path
+        held = f"'{named}' is not a file" if named else f"no search_spaces/{method}.yaml is found"
+        raise ConfigError(f"search_spaces.{method}: {held}; name the file with --search-space {method}=FILE")
+
+    def to_yaml(self) -> str:
+        """Every setting, defaults included, as an experiment file."""
+        return dump_yaml(self.model_dump(mode="json"))
+
+
+def searchable_methods() -> tuple[str, ...]:
+    """Methods that have a search space on the search path: those that can be named in a comparison."""
+    return known_names("search_spaces")
+
+
+def load_experiment(
+    path: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    option_names: Mapping[str, str] | None = None,
+) -> Experiment:
+    """The experiment in a file, with overrides that win over it.
+
+    Args:
+        path: A file, or the name of one in `experiments/`; None is the default experiment, which takes the name
+            of its model and data when these are overridden.
+        overrides: Values by dotted path, e.g. `{"data.train_size": 50}`.
+        option_names: How the faults of an override call it, e.g. `{"data.train_size": "--train-size"}`.
+
+    Raises:
+        ConfigError: With one line for every fault found.
+    """
+    overrides = dict(overrides or {})
+    file = _experiment_file(path)
+    raw = load_yaml(file)
+    if isinstance(raw, Mapping):
+        raw = _merged(raw, overrides)
+        if path is None and "name" not in overrides and {"model.name", "data.sources"} & set(overrides):
+            raw["name"] = _suggested_name(raw)
+    experiment, faults = check(Experiment, raw)
+    faults += tuple(_method_faults(raw))
+    if experiment is None or faults:
+        names = {dotted: (option_names or {}).get(dotted, dotted) for dotted in overrides}
+        raise ConfigError(*(_line(fault, shown(file), names) for fault in faults))
+    return experiment
+
+
+def _experiment_file(path: str | Path | None) -> Path:
+    named = str(path or DEFAULT_EXPERIMENT)
+    file = Path(named) if Path(named).is_file() else find_file("experiments", named)
+    if file is None:
+        remedy = nearest(named, known_names("experiments"))
+        raise ConfigError(f"experiment: '{named}' is not a file and not in experiments/; {remedy}")
+    return file
+
+
+def _merged(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(raw)
+    for dotted, value in overrides.items():
+        *sections, key = dotted.split(".")
+        target = merged
+        for section in sections:
+            # A section that holds no mapping is a fault of the file, shown as such once it is checked.
+            held = target.get(section)
+            if not isinstance(held, Mapping) and held is not None:
+                break
+            target[section] = dict(held or {})
+            target = target[section]
+        else:
+            target[key] = value
+    return merged
+
+
+def _suggested_name(raw: Mapping[str, Any]) -> str:
+    def words(section: str, key: str, default: Any) -> Any:
+        held = raw.get(section)
+        return held.get(key, default) if isinstance(held, Mapping) else default
+
+    sources = words("data", "sources", ("embedded",))
+    model = words("model", "name", "smollm2-135m")
+    data_words = "+".join(str(source).partition(":")[0] for source in sources) or "data"
+    model_words = Path(str(model)).name.lower() or "model"
+    slug = "".join(
+        letter if letter.isalnum() or letter in "_.+-" else "-" for letter in f"{data_words}_{model_words}"
+    )
+    return slug[:120]
+
+
+def _method_faults(raw: Any) -> Iterator[Fault]:
+    """A method is known by its search space, so that a new one needs no further list of names here."""
+    if not isinstance(raw, Mapping):
+        return
+    named = raw.get("search_spaces")
+    spaces = {name: str(file) for name, file in named.items()} if isinstance(named, Mapping) else {}
+    methods = raw.get("methods")
+    valid = {*searchable_methods(), *spaces}
+    for position, method in enumerate(methods if isinstance(methods, list | tuple) else ()):
+        if method == BASE:
+            yield Fault(f"methods[{position}]", f"'{BASE}'; the base always takes part: leave it out")
+        elif isinstance(method, str) and method and method not in valid:
+            yield Fault(f"methods[{position}]", f"'{method}' is not known; {nearest(method, valid)}")
+    for name, file in spaces.items():
+        if not Path(file).is_file():
+            yield Fault(f"search_spaces.{name}", f"'{file}' is not a file; check the path")
+
+
+def _line(fault: Fault, where: str, names: Mapping[str, str]) -> str:
+    for dotted, name in names.items():
+        if fault.path == dotted or fault.path.startswith((f"{dotted}[", f"{dotted}.")):
+            return Fault("", fault.text).line(name)
+    return fault.line(where)
+
+
+def _list_faults(values: tuple[str, ...], *, example: str) -> list[tuple[str, str]]:
+    if not values:
+        return [("", f"empty; name at least one, as in [{example}]")]
+    again = [index for index, value in enumerate(values) if value in values[:index]]
+    return [(f"[{index}]", f"'{values[index]}' is given twice; drop one") for index in again]

@@ -1,0 +1,1 @@
+"""Questions: sources, cleaning, splits and preference pairs. Knows no model."""

@@ -1,0 +1,47 @@
+"""Every source by name, and how `name` or `name:location` is read."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from medalign.data.embedded.source import EmbeddedSource
+from medalign.data.medmcqa import MedMCQASource
+from medalign.data.pubmed_qa import PubMedQASource
+from medalign.data.sources import Source
+from medalign.errors import DataError
+from medalign.records import Question
+
+SOURCES: Mapping[str, type[Source]] = MappingProxyType(
+    {
+        EmbeddedSource.name: EmbeddedSource,
+        PubMedQASource.name: PubMedQASource,
+        MedMCQASource.name: MedMCQASource,
+    }
+)
+
+
+def find_source(spec: str) -> tuple[Source, str | None]:
+    """The source that `name` or `name:location` asks for, and the location, not yet opened.
+
+    Raises:
+        DataError: If there is no such source, or nothing follows the colon.
+    """
+    name, colon, location = (part.strip() for part in spec.partition(":"))
+    if name not in SOURCES:
+        near = difflib.get_close_matches(name, SOURCES, n=2) or sorted(SOURCES)
+        raise DataError(f"data: no source named {name!r}; did you mean {' or '.join(near)}?")
+    if colon and not location:
+        raise DataError(f"data: {spec!r} names no location after the colon; write {name} or {name}:LOCATION")
+    return SOURCES[name](), location or None
+
+
+def load_source(spec: str) -> list[Question]:
+    """The questions of `name` or `name:location`, as the source gives them, not yet cleaned.
+
+    Raises:
+        DataError: If the source, its location or one of its records cannot be used.
+    """
+    source, location = find_source(spec)
+    return source.load(location)

@@ -1,0 +1,1 @@
+"""The question set that comes with the package: a curated table of medical facts and its phrasing."""

@@ -1,0 +1,1 @@
+"""Metrics from predictions: pure functions that know no model."""

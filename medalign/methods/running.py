@@ -1,0 +1,203 @@
+"""One trial from its specification to its result: the seam between scheduling, which knows no method, and methods.
+
+A worker process makes one `TrialRunner`, which loads the base model once and then runs trial after
+trial. The runner writes predictions and adapters into the comparison's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from medalign.errors import TrialStopped
+from medalign.evaluation.predictions import build_prediction, write_parquet
+from medalign.evaluation.summary import score_split
+from medalign.methods.base import AdaptedModel, MethodRun, TrainingData
+from medalign.methods.catalog import method_named
+from medalign.modeling.base_models import BaseModel, Precision, load_base
+from medalign.modeling.chat import Chat
+from medalign.modeling.metering import Meter
+from medalign.modeling.predictor import Predictor
+from medalign.records import BASE, Prediction, PreferencePair, Progress, Question, TrialResult, TrialSpec
+
+Report = Callable[[Progress], None]
+Scoring = Literal["raw", "normalised"]
+
+TRIALS_FOLDER = "trials"
+PREDICTIONS_FILE = "predictions.parquet"
+ADAPTER_FOLDER = "adapter"
+REFERENCE_FILE = "reference_logprobs.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialJob:
+    """What all trials of a comparison share; travels to every worker.
+
+    Attributes:
+        test: Read by refits alone; a search trial never sees it.
+        checkpoints: Shares of the budget, below 1, at which a search trial scores validation.
+        folder: The comparison's folder, absolute.
+    """
+
+    model: str
+    precision: Precision
+    train: tuple[Question, ...]
+    validation: tuple[Question, ...]
+    test: tuple[Question, ...]
+    pairs: tuple[PreferencePair, ...]
+    scoring: Scoring
+    checkpoints: tuple[float, ...]
+    folder: str
+    max_new_tokens: int = 24
+
+
+class TrialRunner:
+    """Runs trials of any method on one loaded base model."""
+
+    def __init__(self, job: TrialJob) -> None:
+        self._job = job
+        self._base = load_base(job.model, job.precision)
+
+    def __call__(self, spec: TrialSpec, report: Report) -> TrialResult:
+        """Run one trial.
+
+        Args:
+            report: Called with each Progress of a search trial; may raise TrialStopped.
+        """
+        from transformers import set_seed
+
+        set_seed(spec.seed)
+        trial = _Trial(self._job, self._base, spec, report)
+        try:
+            return trial.run()
+        except TrialStopped:
+            return trial.stopped()
+
+
+class _Trial:
+    """One trial while it runs."""
+
+    def __init__(self, job: TrialJob, base: BaseModel, spec: TrialSpec, report: Report) -> None:
+        self._job = job
+        self._base = base
+        self._spec = spec
+        self._report = report
+        self._meter = Meter()
+        self._history: list[Progress] = []
+        self._validation: tuple[Prediction, ...] = ()
+        self._curve: list[tuple[float, float]] = []
+
+    def run(self) -> TrialResult:
+        job, spec = self._job, self._spec
+        run = MethodRun(
+            base=self._base,
+            data=TrainingData(questions=job.train, pairs=job.pairs, reference_logprobs=self._reference),
+            setting=spec.setting,
+            seed=spec.seed,
+            meter=self._meter,
+            checkpoint=self._checkpoint,
+            checkpoints=job.checkpoints if spec.stage == "search" else (),
+            max_new_tokens=job.max_new_tokens,
+            learning_curve=self._curve,
+        )
+        with method_named(spec.method).adapted(run) as adapted:
+            test: tuple[Prediction, ...] = ()
+            if spec.stage == "refit":
+                test = answer_questions(adapted.predictor, job.test, job.scoring)
+            folder = self._save(adapted, test or self._validation)
+        return self._result(folder, test)
+
+    def stopped(self) -> TrialResult:
+        """The result of a trial that the scheduler ended."""
+        last = self._history[-1]
+        return TrialResult(
+            spec=self._spec,
+            status="stopped",
+            score=last.score,
+            tie_break=last.metrics.get("mean_gold_probability"),
+            metrics=last.metrics,
+            cost=self._meter.cost(),
+            history=tuple(self._history),
+            learning_curve=tuple(self._curve),
+            reason="stopped early: others of its method scored higher at the same share of their budget",
+        )
+
+    def _result(self, folder: str, test: Sequence[Prediction]) -> TrialResult:
+        metrics = dict(self._history[-1].metrics) if self._history else {}
+        metrics |= {f"test_{name}": value for name, value in score_split(test).items()} if test else {}
+        return TrialResult(
+            spec=self._spec,
+            status="completed",
+            score=self._history[-1].score if self._history else None,
+            tie_break=metrics.get("mean_gold_probability"),
+            metrics=metrics,
+            cost=self._meter.cost(),
+            history=tuple(self._history),
+            learning_curve=tuple(self._curve),
+            folder=folder,
+        )
+
+    def _checkpoint(self, share: float, predictor: Predictor) -> None:
+        """Score validation and report; a refit is not searched over, so it goes straight to the test."""
+        if self._spec.stage == "refit" and self._spec.method != BASE:
+            return
+        scored = [question for question in self._job.validation if question.is_scored]
+        self._validation = answer_questions(predictor, scored, self._job.scoring)
+        metrics = score_split(self._validation)
+        progress = Progress(
+            budget_share=share, score=metrics["accuracy"], metrics=metrics, cost=self._meter.cost()
+        )
+        self._history.append(progress)
+        self._report(progress)
+
+    def _save(self, adapted: AdaptedModel, predictions: Sequence[Prediction]) -> str:
+        """Predictions, and a refit's adapter, in a folder that appears only when it is whole."""
+        relative = f"{TRIALS_FOLDER}/{self._spec.trial_id}"
+        folder = Path(self._job.folder) / relative
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f".{self._spec.trial_id}-", dir=folder.parent))
+        try:
+            write_parquet(unfinished / PREDICTIONS_FILE, list(predictions))
+            if adapted.save_adapter is not None and self._spec.stage == "refit":
+                adapted.save_adapter(str(unfinished / ADAPTER_FOLDER))
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(unfinished, folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+        return relative
+
+    def _reference(self, base: BaseModel, meter: Meter) -> tuple[tuple[float, float], ...]:
+        """The reference table of this comparison; the first trial that needs it computes and pays for it."""
+        file = Path(self._job.folder) / REFERENCE_FILE
+        if file.is_file():
+            return tuple((c, r) for c, r in json.loads(file.read_text(encoding="utf-8")))
+        chat = Chat(base.tokenizer)
+        by_id = {question.id: question for question in self._job.train}
+        rows = [chat.preference_row(by_id[pair.question_id], pair) for pair in self._job.pairs]
+        table = [list(scores) for scores in Predictor(base, meter, share_prefix=False).score_rows(rows)]
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as unfinished:
+            json.dump(table, unfinished)
+        os.replace(unfinished.name, file)
+        return tuple((c, r) for c, r in table)
+
+
+def answer_questions(
+    predictor: Predictor, questions: Sequence[Question], scoring: Scoring
+) -> tuple[Prediction, ...]:
+    """What a predictor says to each question, in their order: options scored, free text written."""
+    scored = [question for question in questions if question.is_scored]
+    written = [question for question in questions if not question.is_scored]
+    logprobs = dict(zip((q.id for q in scored), predictor.score_options(scored), strict=True))
+    texts = dict(zip((q.id for q in written), predictor.write(written), strict=True))
+    return tuple(
+        build_prediction(q, option_logprobs=logprobs[q.id], scoring=scoring)
+        if q.is_scored
+        else build_prediction(q, text=texts[q.id], scoring=scoring)
+        for q in questions
+    )

@@ -1,0 +1,370 @@
+"""Training a LoRA adapter with TRL: the one module that knows TRL's trainers.
+
+TRL's SFTTrainer and DPOTrainer make the adapter and drive the optimisation. What they compute in a step is
+replaced by the same loss over `Row`s (modeling/rows.py): logits only where an answer's token is
+predicted, a shared prompt once, rows of like length together. Tests hold each loss equal to that of
+the stock trainer.
+Every default in which the two trainers differ (learning rate, dropout, truncation, accumulation,
+checkpointing; trl/trainer/{sft,dpo}_config.py) is set here, once, for both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from medalign.errors import ConfigError, MedalignError
+from medalign.methods.base import AdaptedModel, MethodRun
+from medalign.modeling.lora import attached_lora, lean_lora, target_modules
+from medalign.modeling.predictor import Predictor
+from medalign.modeling.rows import (
+    Row,
+    RowBatch,
+    batches_by_length,
+    collate,
+    continuation_logprobs,
+    token_logprobs,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, Trainer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoraSettings:
+    """What SFT and DPO share: the adapter and its optimisation. Equal defaults, so that the arms are equal.
+
+    Attributes:
+        learning_rate: Peak of AdamW's learning rate, above 0.
+        lora_rank: Rank r of the adapter.
+        lora_alpha_ratio: alpha / r, the scale of the adapter's output.
+        lora_dropout: Share of the adapter's inputs dropped in training, in [0, 1).
+        lora_targets: `attention` (its projections) or `all_linear` (every linear layer but the output).
+        epochs: Passes over the training questions.
+        batch_size: Questions in an optimisation step.
+        tokens_at_once: Tokens, padding included, that go forward and backward at once; less needs less memory and
+            leaves the result as it is.
+        warmup_share: Share of the steps over which the learning rate rises; it then falls linearly to 0.
+        max_grad_norm: The gradient is clipped to this norm.
+    """
+
+    learning_rate: float = 5e-4
+    lora_rank: int = 16
+    lora_alpha_ratio: float = 2.0
+    lora_dropout: float = 0.0
+    lora_targets: Literal["attention", "all_linear"] = "attention"
+    epochs: int = 1
+    batch_size: int = 8
+    tokens_at_once: int = 512
+    warmup_share: float = 0.1
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        rules = {
+            "learning_rate": (self.learning_rate > 0, "above 0"),
+            "lora_rank": (self.lora_rank >= 1, "1 or more"),
+            "lora_alpha_ratio": (self.lora_alpha_ratio > 0, "above 0"),
+            "lora_dropout": (0 <= self.lora_dropout < 1, "within 0 and below 1"),
+            "lora_targets": (self.lora_targets in ("attention", "all_linear"), "attention or all_linear"),
+            "epochs": (self.epochs >= 1, "1 or more"),
+            "batch_size": (self.batch_size >= 1, "1 or more"),
+            "tokens_at_once": (self.tokens_at_once >= 1, "1 or more"),
+            "warmup_share": (0 <= self.warmup_share <= 1, "within 0 and 1"),
+            "weight_decay": (self.weight_decay >= 0, "0 or more"),
+            "max_grad_norm": (self.max_grad_norm > 0, "above 0"),
+        }
+        faults = [
+            f"{name}: {getattr(self, name)} is not {rule}" for name, (kept, rule) in rules.items() if not kept
+        ]
+        if faults:
+            raise ConfigError(*faults)
+
+
+class TrainingDivergedError(MedalignError, FloatingPointError):
+    """The training loss is not a finite number; the trial ends as a failed one with a remedy."""
+
+
+MakeTrainer = Callable[[str], "Trainer"]
+"""Makes a trainer that writes, if anything, into the given folder."""
+
+
+@contextlib.contextmanager
+def trained_adapter(run: MethodRun, make_trainer: MakeTrainer) -> Iterator[AdaptedModel]:
+    """Train an adapter, hand out the adapted model, and leave the base as it was."""
+    with tempfile.TemporaryDirectory(prefix="medalign-") as scratch, attached_lora(run.base):
+        trainer = make_trainer(scratch)
+        predictor = Predictor(run.base, run.meter, max_new_tokens=run.max_new_tokens)
+        _replace_callbacks(trainer, _checkpoint_callback(run, predictor))
+        with lean_lora(trainer.model):
+            with run.meter.during("train"):
+                trainer.train()
+            run.checkpoint(1.0, predictor)
+            yield AdaptedModel(predictor=predictor, save_adapter=trainer.model.save_pretrained)
+
+
+def sft_trainer(run: MethodRun, settings: LoraSettings, rows: Sequence[Row]) -> MakeTrainer:
+    """A maker of TRL's SFTTrainer over rows of one continuation each."""
+
+    def make(scratch: str) -> Trainer:
+        from trl import SFTConfig, SFTTrainer
+
+        config = SFTConfig(
+            **_trainer_arguments(run, settings, scratch),
+            dataset_kwargs={"skip_prepare_dataset": True},
+            packing=False,
+            completion_only_loss=None,
+        )
+        return _row_trainer(SFTTrainer, run, _sft_share)(
+            model=run.base.model,
+            args=config,
+            train_dataset=_dataset(rows),
+            data_collator=_collator(run, settings, rows),
+            processing_class=run.base.tokenizer,
+            peft_config=_lora_config(run, settings),
+        )
+
+    return make
+
+
+def dpo_trainer(
+    run: MethodRun, settings: Any, rows: Sequence[Row], reference: Sequence[tuple[float, float]]
+) -> MakeTrainer:
+    """A maker of TRL's DPOTrainer over rows of a chosen and a rejected continuation.
+
+    Args:
+        settings: `DpoSettings`.
+        reference: For each row the base model's log-probabilities of chosen and rejected.
+    """
+
+    def make(scratch: str) -> Trainer:
+        from trl import DPOConfig, DPOTrainer
+
+        config = DPOConfig(
+            **_trainer_arguments(run, settings, scratch),
+            beta=settings.beta,
+            loss_type=["sigmoid"],
+            disable_dropout=False,
+            precompute_ref_log_probs=False,
+            padding_free=False,
+        )
+        share = functools.partial(_dpo_share, beta=settings.beta)
+        return _row_trainer(DPOTrainer, run, share)(
+            model=run.base.model,
+            args=config,
+            train_dataset=_dataset(rows),
+            data_collator=_collator(run, settings, rows, reference),
+            processing_class=run.base.tokenizer,
+            peft_config=_lora_config(run, settings),
+        )
+
+    return make
+
+
+class Part(NamedTuple):
+    """Rows of an optimisation step that are computed at once, with what the whole step needs to weigh them.
+
+    Attributes:
+        reference_R2: Reference log-probabilities (nats) of chosen and rejected, for DPO.
+        step_tokens: Answer tokens of the whole step.
+        step_rows: Rows of the whole step.
+    """
+
+    batch: RowBatch
+    reference_R2: torch.Tensor | None
+    step_tokens: int
+    step_rows: int
+
+
+def _sft_share(model: PreTrainedModel, part: Part) -> torch.Tensor:
+    """The part's share of the step's loss: the mean negative log-likelihood of all its answer tokens."""
+    return -token_logprobs(model, part.batch).sum() / part.step_tokens
+
+
+def _dpo_share(model: PreTrainedModel, part: Part, *, beta: float) -> torch.Tensor:
+    """The part's share of the step's loss: the mean of `dpo_loss` over all its pairs."""
+    assert part.reference_R2 is not None
+    policy_R2 = continuation_logprobs(model, part.batch).view(-1, 2)
+    return dpo_loss(policy_R2, part.reference_R2, beta=beta) * (len(policy_R2) / part.step_rows)
+
+
+def _row_trainer(
+    trainer_class: Any, run: MethodRun, loss_share: Callable[[PreTrainedModel, Part], torch.Tensor]
+) -> Any:
+    """TRL's trainer with a step that adds up the gradients of its parts.
+
+    The effective batch, and so the mathematics, does not depend on how a step is cut into parts.
+    """
+
+    class RowTrainer(trainer_class):  # type: ignore[misc]
+        def training_step(self, model, inputs, num_items_in_batch=None):  # type: ignore[no-untyped-def]
+            model.train()
+            total = 0.0
+            for part in inputs["parts"]:
+                with run.base.computing():
+                    loss = loss_share(run.base.model, part)
+                loss.backward()
+                total = total + loss.detach()
+                run.meter.tokens_trained += part.batch.num_tokens
+            return total
+
+        def _prepare_dataset(self, dataset, *args, **kwargs):  # type: ignore[no-untyped-def]
+            return dataset
+
+        def log(self, logs, start_time=None):  # type: ignore[no-untyped-def]
+            self._metrics["train"].clear()  # TRL averages what its own loss would have gathered
+            super().log(logs, start_time)
+
+    return RowTrainer
+
+
+def dpo_loss(policy_R2: torch.Tensor, reference_R2: torch.Tensor, *, beta: float) -> torch.Tensor:
+    """The mean DPO loss: -log sigmoid(beta * ((c - c_ref) - (r - r_ref))), Rafailov et al. 2023, eq. 7.
+
+    Args:
+        policy_R2: Log-probabilities (nats) of chosen and rejected answers under the trained model, R pairs.
+        reference_R2: The same under the reference.
+    """
+    import torch.nn.functional as F
+
+    gain_R2 = policy_R2 - reference_R2
+    return -F.logsigmoid(beta * (gain_R2[:, 0] - gain_R2[:, 1])).mean()
+
+
+def _trainer_arguments(run: MethodRun, settings: LoraSettings, scratch: str) -> dict[str, Any]:
+    """Arguments that both trainers are given; all that TRL sets differently for SFT and DPO is among them."""
+    steps = math.ceil(len(run.data.questions) / settings.batch_size) * settings.epochs
+    return {
+        "output_dir": scratch,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": math.ceil(settings.warmup_share * steps),
+        "weight_decay": settings.weight_decay,
+        "max_grad_norm": settings.max_grad_norm,
+        "optim": "adamw_torch_fused",
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.batch_size,
+        "gradient_accumulation_steps": 1,
+        "activation_checkpointing": False,
+        "max_length": None,
+        "remove_unused_columns": False,
+        "bf16": False,
+        "use_cpu": run.base.device.type == "cpu",
+        "seed": run.seed,
+        "data_seed": run.seed,
+        "save_strategy": "no",
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": run.base.device.type == "cuda",
+    }
+
+
+def _lora_config(run: MethodRun, settings: LoraSettings) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha_ratio * settings.lora_rank,
+        lora_dropout=settings.lora_dropout,
+        target_modules=target_modules(run.base.model, settings.lora_targets),
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _dataset(rows: Sequence[Row]) -> Any:
+    """Token ids and labels as the trainers expect them, and the number of each row for the collator."""
+    from datasets import Dataset
+
+    return Dataset.from_dict(
+        {
+            "input_ids": [[*row.prompt, *row.continuations[0]] for row in rows],
+            "labels": [[-100] * len(row.prompt) + [*row.continuations[0]] for row in rows],
+            "row": list(range(len(rows))),
+        }
+    )
+
+
+def _collator(
+    run: MethodRun,
+    settings: LoraSettings,
+    rows: Sequence[Row],
+    reference: Sequence[tuple[float, float]] | None = None,
+) -> Callable[[list[dict[str, Any]]], dict[str, Any]]:
+    """Cuts the rows of a step into parts of like length, so that little is computed for padding."""
+    import torch
+
+    def part_of(numbers: list[int], step_tokens: int, step_rows: int) -> Part:
+        batch = collate(
+            [rows[n] for n in numbers],
+            pad_token_id=run.base.tokenizer.pad_token_id,
+            dtype=run.base.dtype,
+            device=run.base.device,
+        )
+        table = None if reference is None else torch.tensor([reference[n] for n in numbers])
+        return Part(batch, None if table is None else table.to(run.base.device), step_tokens, step_rows)
+
+    def collated(examples: list[dict[str, Any]]) -> dict[str, Any]:
+        numbers = [example["row"] for example in examples]
+        lengths = [rows[n].num_tokens for n in numbers]
+        parts = batches_by_length(lengths, max_tokens=settings.tokens_at_once, max_rows=len(numbers))
+        step_tokens = sum(len(c) for n in numbers for c in rows[n].continuations)
+        return {
+            "parts": _Untouched(
+                part_of([numbers[i] for i in part], step_tokens, len(numbers)) for part in parts
+            )
+        }
+
+    return collated
+
+
+class _Untouched:
+    """Hides what it holds from accelerate, which would take tuples apart to move them between devices."""
+
+    def __init__(self, held: Iterable[Part]) -> None:
+        self._held = tuple(held)
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self._held)
+
+
+def _replace_callbacks(trainer: Trainer, callback: Any) -> None:
+    from transformers import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(callback)
+
+
+def _checkpoint_callback(run: MethodRun, predictor: Predictor) -> Any:
+    """Records the loss of every step and calls `checkpoint` at the shares where it is due."""
+    from transformers import TrainerCallback
+
+    due = list(run.checkpoints)
+
+    class Checkpoints(TrainerCallback):
+        def on_log(self, args, state, control, logs=None, **kwargs):  # type: ignore[no-untyped-def]
+            if logs is None or "loss" not in logs:
+                return
+            if not math.isfinite(logs["loss"]):
+                raise TrainingDivergedError(
+                    f"the training loss is {logs['loss']} at step {state.global_step}"
+                )
+            run.learning_curve.append((state.global_step / state.max_steps, float(logs["loss"])))
+
+        def on_step_end(self, args, state, control, model=None, **kwargs):  # type: ignore[no-untyped-def]
+            share = state.global_step / state.max_steps
+            if due and due[0] <= share < 1:
+                while due and due[0] <= share:
+                    due.pop(0)
+                run.checkpoint(share, predictor)
+                model.train()
+
+    return Checkpoints()

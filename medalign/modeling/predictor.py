@@ -1,0 +1,155 @@
+"""A predictor: a base model, perhaps with an adapter or demonstrations, that scores options and writes text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from medalign.data.prompts import first_line
+from medalign.modeling.chat import Chat, Demonstration
+from medalign.modeling.metering import Meter
+from medalign.modeling.rows import (
+    PrefixCache,
+    Row,
+    batches_by_length,
+    collate,
+    compute_prefix,
+    continuation_logprobs,
+)
+from medalign.records import Question
+
+if TYPE_CHECKING:
+    from medalign.modeling.base_models import BaseModel
+
+MIN_SHARED_PREFIX = 8  # tokens; a shorter prefix costs more to carry than to compute again
+MAX_BATCH_TOKENS = 2048
+MAX_BATCH_ROWS = 32
+
+Demonstrate = Callable[[Question], Sequence[Demonstration]]
+
+
+def no_demonstrations(question: Question) -> Sequence[Demonstration]:
+    """Zero-shot: every question stands alone."""
+    return ()
+
+
+class Predictor:
+    """Answers questions with a model as it is now.
+
+    Args:
+        base: Whose model may carry a trained adapter; it is used as it stands at each call.
+        meter: Counts tokens and seconds.
+        demonstrate: Gives the worked examples that go before a question.
+        max_new_tokens: Longest written answer, in tokens.
+        share_prefix: Compute what all prompts begin with once and reuse its key-value cache.
+    """
+
+    def __init__(
+        self,
+        base: BaseModel,
+        meter: Meter,
+        *,
+        demonstrate: Demonstrate = no_demonstrations,
+        max_new_tokens: int = 24,
+        share_prefix: bool = True,
+    ) -> None:
+        self._base = base
+        self._meter = meter
+        self._demonstrate = demonstrate
+        self._max_new_tokens = max_new_tokens
+        self._share_prefix = share_prefix
+        self._chat = Chat(base.tokenizer)
+
+    def score_options(self, questions: Sequence[Question]) -> list[tuple[float, ...]]:
+        """Summed log-probability (nats) of each option of each question, given its prompt.
+
+        As lm-evaluation-harness defines `loglikelihood`; the length-normalised score divides by the
+        option's characters (its `acc_norm`).
+        """
+        rows = [self._chat.scoring_row(q, self._demonstrate(q)) for q in questions]
+        return self.score_rows(rows)
+
+    def score_rows(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
+        """Summed log-probability (nats) of each continuation of each row."""
+        import torch
+
+        model = self._base.model
+        scores: list[tuple[float, ...]] = [()] * len(rows)
+        if not rows:
+            return scores
+        with self._meter.during("score"), torch.inference_mode(), self._base.computing():
+            model.eval()
+            prefix, rows = self._without_shared_prefix(rows)
+            prefix_tokens = prefix.num_tokens if prefix else 0
+            lengths = [row.num_tokens for row in rows]
+            for indices in batches_by_length(lengths, max_tokens=MAX_BATCH_TOKENS, max_rows=MAX_BATCH_ROWS):
+                batch = collate(
+                    [rows[i] for i in indices],
+                    pad_token_id=self._base.tokenizer.pad_token_id,
+                    dtype=self._base.dtype,
+                    device=self._base.device,
+                    prefix_tokens=prefix_tokens,
+                )
+                logprobs = iter(continuation_logprobs(model, batch, prefix).tolist())
+                for i in indices:
+                    scores[i] = tuple(next(logprobs) for _ in rows[i].continuations)
+                self._meter.tokens_scored += batch.num_tokens
+        return scores
+
+    def write(self, questions: Sequence[Question]) -> list[str]:
+        """The first line of a greedily decoded answer to each question."""
+        import torch
+
+        tokenizer = self._base.tokenizer
+        answers = [""] * len(questions)
+        prompts = [self._chat.prompt_ids(q, self._demonstrate(q)) for q in questions]
+        ends = self._chat.line_end_ids()
+        with self._meter.during("score"), torch.inference_mode(), self._base.computing():
+            self._base.model.eval()
+            lengths = [len(prompt) + self._max_new_tokens for prompt in prompts]
+            for indices in batches_by_length(
+                lengths, max_tokens=2 * MAX_BATCH_TOKENS, max_rows=MAX_BATCH_ROWS
+            ):
+                ids, mask = _left_padded([prompts[i] for i in indices], tokenizer.pad_token_id)
+                written = self._base.model.generate(
+                    input_ids=ids.to(self._base.device),
+                    attention_mask=mask.to(self._base.device),
+                    max_new_tokens=self._max_new_tokens,
+                    do_sample=False,
+                    eos_token_id=list(ends),
+                    pad_token_id=tokenizer.pad_token_id,
+                )[:, ids.shape[1] :]
+                for i, row in zip(indices, written, strict=True):
+                    answers[i] = first_line(tokenizer.decode(row, skip_special_tokens=True))
+                    self._meter.tokens_generated += int((row != tokenizer.pad_token_id).sum())
+                self._meter.tokens_scored += int(mask.sum())
+        return answers
+
+    def _without_shared_prefix(self, rows: Sequence[Row]) -> tuple[PrefixCache | None, Sequence[Row]]:
+        """The cache of what all prompts begin with, and the rows without it; each keeps one prompt token."""
+        shared = _common_prefix([row.prompt for row in rows])
+        if not self._share_prefix or len(rows) < 2 or shared < MIN_SHARED_PREFIX:
+            return None, rows
+        prefix = compute_prefix(self._base.model, rows[0].prompt[:shared])
+        self._meter.tokens_scored += shared
+        return prefix, [Row(row.prompt[shared:], row.continuations) for row in rows]
+
+
+def _common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
+    """Tokens that all prompts begin with, one fewer than the shortest at most."""
+    first, last = min(prompts), max(prompts)
+    limit = min(len(p) for p in prompts) - 1
+    return next((i for i in range(limit) if first[i] != last[i]), limit)
+
+
+def _left_padded(prompts, pad_token_id):  # type: ignore[no-untyped-def]
+    """Prompts as ids and mask, both (B, T), padded on the left so that all end where writing begins."""
+    import torch
+
+    width = max(len(p) for p in prompts)
+    ids = torch.full((len(prompts), width), pad_token_id, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, prompt in enumerate(prompts):
+        ids[i, width - len(prompt) :] = torch.tensor(prompt)
+        mask[i, width - len(prompt) :] = 1
+    return ids, mask

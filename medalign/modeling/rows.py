@@ -1,0 +1,239 @@
+"""Rows: one prompt with one or several continuations, computed in a single forward pass.
+
+A choice question is a prompt with an answer per option, a preference pair a prompt with a chosen
+and a rejected answer, a training target a prompt with one answer. All three are a *row*: the
+prompt's tokens stand once, the continuations side by side behind it, and an attention mask keeps
+each continuation from seeing the others (the "tree attention" of SpecInfer, Miao et al. 2024,
+applied to scoring). Positions restart after the prompt, so each continuation has exactly the
+log-probability that it has alone; a test compares both. Logits are computed only where a
+continuation's token is predicted, by narrowing what reaches the output layer.
+
+A prefix that all rows share (the demonstrations of in-context learning) is computed once and its
+key-value cache reused (`PrefixCache`).
+
+Shape letters:
+    B = rows of a batch, T = tokens of the longest row, P = tokens of the shared prefix,
+    N = continuation tokens of the batch, C = continuations of the batch, V = vocabulary
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+
+class Row(NamedTuple):
+    """Token ids of a prompt and of its continuations; the prompt holds at least one token."""
+
+    prompt: tuple[int, ...]
+    continuations: tuple[tuple[int, ...], ...]
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.prompt) + sum(len(c) for c in self.continuations)
+
+
+class RowBatch(NamedTuple):
+    """Rows laid out for one forward pass.
+
+    Attributes:
+        tokens_BT: Token ids, padded on the right.
+        positions_BT: Position ids; they restart after the prompt for every continuation.
+        mask_B1TS: Additive attention mask over prefix and row (S = P + T): 0 where a token may look.
+        sources_N: Flat position (in B * T) whose output predicts each continuation token.
+        targets_N: The continuation tokens.
+        owners_N: Index of the continuation (in C, rows in order) that each token belongs to.
+        num_continuations: C.
+        num_tokens: Tokens that are not padding.
+    """
+
+    tokens_BT: torch.Tensor
+    positions_BT: torch.Tensor
+    mask_B1TS: torch.Tensor
+    sources_N: torch.Tensor
+    targets_N: torch.Tensor
+    owners_N: torch.Tensor
+    num_continuations: int
+    num_tokens: int
+
+
+class PrefixCache(NamedTuple):
+    """Keys and values of a prefix, one pair a layer, each of shape (1, heads, P, head size)."""
+
+    layers: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    num_tokens: int
+
+
+def _layout(row: Row) -> tuple[list[int], list[int], list[int], list[tuple[int, int]]]:
+    """Tokens, positions and block numbers of a row (block 0 is the prompt), and each block's bounds."""
+    tokens, positions = list(row.prompt), list(range(len(row.prompt)))
+    blocks, bounds = [0] * len(row.prompt), []
+    for number, continuation in enumerate(row.continuations, start=1):
+        bounds.append((len(tokens), len(tokens) + len(continuation)))
+        tokens += continuation
+        positions += range(len(row.prompt), len(row.prompt) + len(continuation))
+        blocks += [number] * len(continuation)
+    return tokens, positions, blocks, bounds
+
+
+def collate(
+    rows: Sequence[Row],
+    *,
+    pad_token_id: int,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    prefix_tokens: int = 0,
+) -> RowBatch:
+    """Lay rows out for one forward pass.
+
+    Args:
+        rows: At least one.
+        pad_token_id: Fills the right of shorter rows; what stands there never reaches a result.
+        dtype: Of the attention mask; the model's own.
+        prefix_tokens: P, the tokens of the shared prefix that come before every row.
+
+    Raises:
+        ValueError: A prompt is empty and there is no prefix, or a continuation is empty.
+    """
+    import torch
+
+    layouts = [_layout(row) for row in rows]
+    width = max(len(layout[0]) for layout in layouts)
+    tokens_BT = torch.full((len(rows), width), pad_token_id, dtype=torch.long)
+    positions_BT = torch.zeros((len(rows), width), dtype=torch.long)
+    blocks_BT = torch.full((len(rows), width), -1, dtype=torch.long)
+    sources: list[int] = []
+    targets: list[int] = []
+    owners: list[int] = []
+    owner = 0
+    for index, (row, (tokens, positions, blocks, bounds)) in enumerate(zip(rows, layouts, strict=True)):
+        if not row.prompt or any(start == end for start, end in bounds):
+            raise ValueError("a row needs a prompt and continuations of at least one token each")
+        tokens_BT[index, : len(tokens)] = torch.tensor(tokens)
+        positions_BT[index, : len(tokens)] = torch.tensor(positions) + prefix_tokens
+        blocks_BT[index, : len(tokens)] = torch.tensor(blocks)
+        for start, end in bounds:
+            first = index * width + len(row.prompt) - 1
+            sources += [first, *range(index * width + start, index * width + end - 1)]
+            targets += tokens[start:end]
+            owners += [owner] * (end - start)
+            owner += 1
+
+    return RowBatch(
+        tokens_BT=tokens_BT.to(device),
+        positions_BT=positions_BT.to(device),
+        mask_B1TS=_additive_mask(blocks_BT, prefix_tokens, dtype).to(device),
+        sources_N=torch.tensor(sources, device=device),
+        targets_N=torch.tensor(targets, device=device),
+        owners_N=torch.tensor(owners, device=device),
+        num_continuations=owner,
+        num_tokens=sum(row.num_tokens for row in rows),
+    )
+
+
+def _additive_mask(blocks_BT: torch.Tensor, prefix_tokens: int, dtype: torch.dtype) -> torch.Tensor:
+    """A token sees the prefix, the prompt, and what precedes it in its own continuation."""
+    import torch
+
+    width = blocks_BT.shape[1]
+    causal_TT = torch.ones((width, width), dtype=torch.bool).tril()
+    query_BT1, key_B1T = blocks_BT[:, :, None], blocks_BT[:, None, :]
+    visible_BTT = causal_TT & ((key_B1T == 0) | (query_BT1 == key_B1T)) & (query_BT1 >= 0)
+    # Padding looks at itself alone: a row of the mask without any zero would give NaN.
+    visible_BTT |= (query_BT1 < 0) & torch.eye(width, dtype=torch.bool)
+    prefix_BTP = torch.ones((*blocks_BT.shape, prefix_tokens), dtype=torch.bool)
+    visible_BTS = torch.cat([prefix_BTP, visible_BTT], dim=-1)
+    mask = torch.zeros(visible_BTS.shape, dtype=dtype)
+    return mask.masked_fill_(~visible_BTS, torch.finfo(dtype).min)[:, None]
+
+
+@contextlib.contextmanager
+def _logits_only_at(model: PreTrainedModel, positions: torch.Tensor) -> Iterator[None]:
+    """Within it, the output layer sees only the hidden states at these flat positions (in B * T).
+
+    The model's own forward does the rest (logit scaling, soft-capping), so nothing here depends on the family.
+    """
+
+    def narrow(module: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (args[0].flatten(0, 1)[positions][None], *args[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(narrow)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def token_logprobs(
+    model: PreTrainedModel, batch: RowBatch, prefix: PrefixCache | None = None
+) -> torch.Tensor:
+    """Log-probability (nats, float32, shape N) of every continuation token; differentiable."""
+    import torch
+
+    positions_M, inverse_N = torch.unique(batch.sources_N, return_inverse=True)
+    with _logits_only_at(model, positions_M):
+        logits_MV = model(
+            input_ids=batch.tokens_BT,
+            position_ids=batch.positions_BT,
+            attention_mask=batch.mask_B1TS,
+            past_key_values=_expanded(prefix, len(batch.tokens_BT)) if prefix else None,
+            use_cache=prefix is not None,
+        ).logits[0]
+    logits_MV = logits_MV.float()
+    chosen_N = logits_MV[inverse_N, batch.targets_N]
+    return chosen_N - logits_MV.logsumexp(dim=-1)[inverse_N]
+
+
+def continuation_logprobs(
+    model: PreTrainedModel, batch: RowBatch, prefix: PrefixCache | None = None
+) -> torch.Tensor:
+    """Summed log-probability (nats, float32, shape C) of every continuation; differentiable."""
+    logprobs_N = token_logprobs(model, batch, prefix)
+    return logprobs_N.new_zeros(batch.num_continuations).index_add(0, batch.owners_N, logprobs_N)
+
+
+def compute_prefix(model: PreTrainedModel, tokens: Sequence[int]) -> PrefixCache:
+    """Keys and values of a prefix that many rows share, computed once."""
+    import torch
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    tokens_1P = torch.tensor([list(tokens)], device=next(model.parameters()).device)
+    with torch.no_grad(), _logits_only_at(model, torch.tensor([len(tokens) - 1])):
+        model(input_ids=tokens_1P, past_key_values=cache, use_cache=True)
+    layers = tuple((layer.keys, layer.values) for layer in cache.layers)
+    return PrefixCache(layers=layers, num_tokens=len(tokens))
+
+
+def _expanded(prefix: PrefixCache, num_rows: int) -> Any:
+    """The prefix as a fresh transformers cache for a batch of rows; no copy until the first row is appended."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache()
+    for number, (keys, values) in enumerate(prefix.layers):
+        cache.update(keys.expand(num_rows, -1, -1, -1), values.expand(num_rows, -1, -1, -1), number)
+    return cache
+
+
+def batches_by_length(lengths: Sequence[int], *, max_tokens: int, max_rows: int) -> list[list[int]]:
+    """Indices grouped so that rows of like length share a batch and padding is small.
+
+    Args:
+        lengths: Tokens of each row.
+        max_tokens: Largest padded size of a batch (rows times longest), unless one row alone exceeds it.
+        max_rows: Largest number of rows in a batch.
+    """
+    batches: list[list[int]] = []
+    current: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        longest = lengths[current[0]] if current else lengths[index]
+        if current and (len(current) == max_rows or longest * (len(current) + 1) > max_tokens):
+            batches.append(current)
+            current = []
+        current.append(index)
+    return [*batches, current] if current else batches

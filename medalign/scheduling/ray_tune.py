@@ -1,0 +1,360 @@
+"""All trials of a comparison in one Ray Tune run, one to a slot, in processes that go from trial to trial.
+
+Three adapters join Tune to the rest of this package, and decide nothing themselves: a Searcher that asks the Plan,
+a TrialScheduler that asks Asha, and a Trainable around a TrialThread. What each must know of the other is in
+`_Driver`, which knows no Ray.
+
+Early stopping does not use Tune's own STOP, after which a trial has no last word. The trial is told to stop
+before it is asked for its next report, and so ends with a result like every other.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from medalign.errors import ContractError, InputError, MedalignError
+from medalign.records import Progress, TrialResult, TrialSpec
+from medalign.scheduling.early_stopping import Asha, AshaSettings
+from medalign.scheduling.events import Observer, Observers
+from medalign.scheduling.planning import Plan
+from medalign.scheduling.ray_session import ray_session, tune_environment
+from medalign.scheduling.slots import Slot, Slots, apply_slot, worker_environment
+from medalign.scheduling.trial_run import OUT_OF_MEMORY, MakeRunner, Runner, failed_result
+from medalign.scheduling.trial_thread import TrialThread
+
+T = TypeVar("T")
+
+PROCESS_DIED = "its process was killed or crashed, as the system does to one that takes too much memory"
+_PAYLOAD = "payload"
+
+
+def run_ray(
+    plan: Plan,
+    make_runner: MakeRunner,
+    observers: Sequence[Observer] = (),
+    slots: Slots | None = None,
+    asha: AshaSettings | None = None,
+    *,
+    address: str | None = None,
+    storage: Path,
+) -> None:
+    """Runs every trial of the plan; a trial that fails, or whose process dies, is a result and ends nothing.
+
+    Ctrl-C, and an exception of an observer, end the running trials without a result and reach the caller.
+
+    Args:
+        make_runner: Sent to each process and called there once, before its first trial; what it loads serves all
+            trials of that process.
+        slots: None for one slot of one core.
+        asha: None stops no trial early.
+        address: Of a running Ray cluster; None starts a private one, unless this process is connected already.
+        storage: Tune's own folder is made in here.
+
+    Raises:
+        InputError, ContractError: From `make_runner`: no trial can be run at all.
+        MedalignError: A process cannot be started, because this package cannot be imported there, for example.
+        StorageError: Ray cannot be started or reached.
+    """
+    if plan.is_finished:
+        return
+    slots = slots or Slots()
+    driver = _Driver(plan, Observers(observers), asha)
+    with ray_session(slots, address=address), tune_environment(), _signals_kept():
+        scheduler = _scheduler(driver, slots)
+        try:
+            _run_tune(driver, scheduler, make_runner, slots, storage.resolve())
+        except BaseException:
+            scheduler.end_processes()
+            if driver.error is not None:
+                # Tune wraps what a callback raised into an exception of its own, with the traceback as text.
+                raise driver.error from None
+            raise
+        if driver.error is not None:
+            raise driver.error
+
+
+def _run_tune(driver: _Driver, scheduler: Any, make_runner: MakeRunner, slots: Slots, storage: Path) -> None:
+    from ray import tune
+
+    tune.run(
+        _trainable(make_runner, slots.slot),
+        name="tune",
+        search_alg=_searcher(driver),
+        scheduler=scheduler,
+        callbacks=[_callback(driver)],
+        num_samples=-1,
+        max_concurrent_trials=slots.num_slots,
+        resources_per_trial=slots.slot.resources,
+        reuse_actors=True,
+        storage_path=str(storage),
+        checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        trial_name_creator=_trial_name,
+        trial_dirname_creator=_trial_name,
+        raise_on_failed_trial=False,
+        max_failures=0,
+        log_to_file=False,
+        verbose=0,
+    )
+
+
+class _Driver:
+    """The driver's side of all trials, by Tune's trial ids.
+
+    Attributes:
+        error: What an observer, the plan or `make_runner` raised first; ends the run.
+    """
+
+    def __init__(self, plan: Plan, observers: Observers, asha: AshaSettings | None) -> None:
+        self.error: BaseException | None = None
+        self._plan = plan
+        self._observers = observers
+        self._asha = Asha(asha) if asha is not None else None
+        if self._asha is not None:
+            self._asha.recall(plan.finished)
+        self._specs: dict[str, TrialSpec] = {}
+        self._history: dict[str, list[Progress]] = {}
+        self._start_seconds: dict[str, float] = {}
+
+    @property
+    def is_finished(self) -> bool:
+        return self._plan.is_finished
+
+    def next_trial(self, tune_id: str) -> TrialSpec | None:
+        if self.error is not None:
+            # The plan was not told of the last trial, and Tune would wait here for it to end.
+            raise self.error
+        spec = self._guarded(self._plan.next_trial)
+        if spec is not None:
+            self._specs[tune_id] = spec
+            self._history[tune_id] = []
+        return spec
+
+    def on_start(self, tune_id: str) -> None:
+        self._start_seconds[tune_id] = time.monotonic()
+        self._guarded(lambda: self._observers.trial_started(self._specs[tune_id]))
+
+    def on_progress(self, tune_id: str, progress: Progress) -> bool:
+        """Returns: whether the trial goes on."""
+        spec = self._specs[tune_id]
+        self._history[tune_id].append(progress)
+
+        def tell() -> bool:
+            self._observers.progress(spec, progress)
+            self._plan.on_progress(spec.trial_id, progress)
+            return self._asha is None or self._asha.goes_on(spec, progress)
+
+        return self._guarded(tell)
+
+    def on_end(self, tune_id: str, event: TrialResult | Exception) -> None:
+        if isinstance(event, Exception):
+            self.error = self.error or event
+            return
+        del self._specs[tune_id]
+
+        def tell() -> None:
+            self._observers.trial_finished(event)
+            self._plan.on_result(event)
+
+        self._guarded(tell)
+
+    def on_death(self, tune_id: str, error: BaseException | None) -> None:
+        """The trial ended without a result of its own: its process died or could not be made.
+
+        Args:
+            error: Ray's; None if it is not known.
+        """
+        if self.error is not None or tune_id not in self._specs:
+            return
+        if getattr(error, "actor_init_failed", False):
+            # Nothing of the trial has run; what keeps this process from starting keeps every other.
+            self.error = MedalignError(f"a trial's process could not be started: {_last_line(error)}")
+            return
+        wall_seconds = time.monotonic() - self._start_seconds.get(tune_id, time.monotonic())
+        spec, history = self._specs[tune_id], self._history[tune_id]
+        self.on_end(tune_id, failed_result(spec, PROCESS_DIED, OUT_OF_MEMORY, history, wall_seconds))
+
+    def _guarded(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except BaseException as error:
+            self.error = self.error or error
+            raise
+
+
+def _searcher(driver: _Driver) -> Any:
+    from ray.tune.search import Searcher
+
+    class PlanSearcher(Searcher):
+        """Tune's way to the plan."""
+
+        def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+            spec = driver.next_trial(trial_id)
+            if spec is not None:
+                return {"spec": spec}
+            return Searcher.FINISHED if driver.is_finished else None
+
+        def on_trial_complete(
+            self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+        ) -> None:
+            event = pickle.loads(result[_PAYLOAD]) if result and _PAYLOAD in result and not error else None
+            if isinstance(event, TrialResult | Exception):
+                driver.on_end(trial_id, event)
+            else:
+                driver.on_death(trial_id, None)
+
+        def save(self, checkpoint_path: str) -> None:
+            """Nothing: the plan keeps its own records."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """Nothing likewise."""
+
+        def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+            """Nothing likewise; the inherited one expects `save` to have written a file."""
+
+    return PlanSearcher(metric="score", mode="max")
+
+
+def _scheduler(driver: _Driver, slots: Slots) -> Any:
+    import ray
+    from ray.tune.schedulers import FIFOScheduler
+
+    class PlanScheduler(FIFOScheduler):
+        """Tune's way to early stopping, and ours to Tune's processes."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._controller: Any = None
+            self._was_added = False
+
+        def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+            if not self._was_added:
+                self._was_added = True
+                self._controller = getattr(tune_controller, "_tune_controller", tune_controller)
+                self._keep_processes(trial)
+
+        def choose_trial_to_run(self, tune_controller: Any) -> Any:
+            # Called in every round and not guarded by Tune, so that this ends the run at once.
+            if driver.error is not None:
+                self.end_processes()
+                raise driver.error
+            return super().choose_trial_to_run(tune_controller)
+
+        def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+            # Called before the searcher learns, which is not told what happened.
+            driver.on_death(trial.trial_id, trial.get_pickled_error())
+
+        def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
+            event = pickle.loads(result[_PAYLOAD])
+            if isinstance(event, Progress) and not driver.on_progress(trial.trial_id, event):
+                # Tasks of one process run in the order of their calls: this one before the next `train`.
+                trial.temporary_state.ray_actor.request_stop.remote()
+            return str(FIFOScheduler.CONTINUE)
+
+        def end_processes(self) -> None:
+            """Kills every process that runs a trial, then has Tune give back what it had reserved.
+
+            Tune does the second by itself, but not after Ctrl-C, and waits up to 15 s for processes that live.
+            """
+            controller, self._controller = self._controller, None
+            if controller is None:
+                return
+            for trial in controller.get_trials():
+                actor = trial.temporary_state.ray_actor
+                if actor is not None:
+                    ray.kill(actor)
+            controller.cleanup()
+
+        def _keep_processes(self, trial: Any) -> None:
+            # Tune keeps one idle process and ends the others, which would have to load the base again as soon as
+            # the refits become available. All trials ask for the same resources, so idle ones block nobody.
+            cache = getattr(self._controller, "_actor_cache", None)
+            if cache is not None:
+                cache.increase_max(trial.placement_group_factory, by=slots.num_slots)
+
+    return PlanScheduler()
+
+
+def _callback(driver: _Driver) -> Any:
+    from ray.tune import Callback
+
+    class StartCallback(Callback):
+        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+            driver.on_start(trial.trial_id)
+
+    return StartCallback()
+
+
+def _trainable(make_runner: MakeRunner, slot: Slot) -> Any:
+    from ray import tune
+
+    class SlotTrainable(tune.Trainable):
+        """One process in one slot. Sent to the process by value, with `make_runner` and `slot`."""
+
+        def setup(self, config: dict[str, Any]) -> None:
+            # On a cluster that others started, Tune has moved us into the trial's folder already.
+            os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+            os.chdir(os.environ.get("TUNE_ORIG_WORKING_DIR", "."))
+            os.environ.update(worker_environment(slot))
+            self._stop_requested = False
+            self._thread = TrialThread(self._make_runner)
+            self._thread.start(config["spec"])
+
+        def step(self) -> dict[str, Any]:
+            goes_on, self._stop_requested = not self._stop_requested, False
+            event: Progress | TrialResult | Exception
+            try:
+                event = self._thread.advance(goes_on)
+            except (InputError, ContractError) as error:
+                event = error
+            score = None if isinstance(event, Exception) else event.score
+            budget_share = event.budget_share if isinstance(event, Progress) else 1.0
+            return {
+                "score": score,
+                "budget_share": budget_share,
+                "done": not isinstance(event, Progress),
+                _PAYLOAD: pickle.dumps(event),
+            }
+
+        def request_stop(self) -> None:
+            """Makes the trial end at the report at which it waits."""
+            self._stop_requested = True
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self._thread.start(new_config["spec"])
+            return True
+
+        def _make_runner(self) -> Runner:
+            apply_slot(slot)
+            runner = make_runner()
+            apply_slot(slot)
+            return runner
+
+    return SlotTrainable
+
+
+def _last_line(error: BaseException | None) -> str:
+    """Ray's texts carry the worker's traceback, whose last line says what was wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _trial_name(trial: Any) -> str:
+    return str(trial.config["spec"].trial_id)
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Undoes Tune's handler for SIGUSR1 afterwards; it cannot set one outside the main thread."""
+    before = signal.getsignal(signal.SIGUSR1) if hasattr(signal, "SIGUSR1") else None
+    try:
+        yield
+    finally:
+        if before is not None and signal.getsignal(signal.SIGUSR1) is not before:
+            signal.signal(signal.SIGUSR1, before)

@@ -1,0 +1,1 @@
+"""The record of a comparison in MLflow, which nothing outside this package talks to."""

@@ -1,0 +1,156 @@
+"""A comparison's own folder: its settings, its contract and every trial's result, so that it can be continued.
+
+    results/<comparison id>/
+        experiment.yaml   every setting, defaults included
+        contract.json     what all arms share
+        state.json        when and with which command it was begun, and whether it is finished
+        optuna.db         one Optuna study a method
+        trials/<trial id>/result.json, predictions.parquet, adapter/
+        report.html, results.csv, ...
+
+Every file is put in place whole. Nothing here needs the tracker's server: it is the truth after a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from medalign.config.experiment import Experiment, load_experiment
+from medalign.errors import StorageError
+from medalign.records import TrialResult, trial_result_from_json, trial_result_to_json
+
+Status = Literal["running", "finished"]
+
+_EXPERIMENT, _CONTRACT, _STATE, _TRIALS, _RESULT = (
+    "experiment.yaml",
+    "contract.json",
+    "state.json",
+    "trials",
+    "result.json",
+)
+
+
+class ComparisonFolder:
+    """One comparison on disk; made by `create` or found again by `find`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def id(self) -> str:
+        """The comparison's id: the folder's name."""
+        return self.path.name
+
+    @property
+    def experiment(self) -> Experiment:
+        return load_experiment(self.path / _EXPERIMENT)
+
+    @property
+    def contract(self) -> dict[str, Any] | None:
+        """The contract, once it is made."""
+        file = self.path / _CONTRACT
+        return _read(file) if file.is_file() else None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return _read(self.path / _STATE)
+
+    @classmethod
+    def create(cls, experiment: Experiment, command: str) -> ComparisonFolder:
+        """A new folder for a comparison.
+
+        Raises:
+            StorageError: The results folder cannot be written.
+        """
+        now = datetime.datetime.now().astimezone()
+        name = f"{experiment.name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+        path = Path(experiment.results_folder).absolute() / name
+        try:
+            (path / _TRIALS).mkdir(parents=True)
+            folder = cls(path)
+            _write(path / _EXPERIMENT, experiment.to_yaml())
+            folder._write_state(status="running", command=command, begun=now.isoformat(timespec="seconds"))
+        except OSError as error:
+            raise StorageError(
+                f"results_folder: {path.parent} cannot be written ({error.strerror}); "
+                "name another folder with --results"
+            ) from error
+        return folder
+
+    @classmethod
+    def find(cls, results: Path, wanted: str) -> ComparisonFolder:
+        """An earlier comparison by its id, or with `newest` the newest one that is not finished.
+
+        Raises:
+            StorageError: There is none; the message lists what there is.
+        """
+        # In the order in which they were begun; names of different experiments do not sort by time.
+        known = sorted(
+            (cls(state.parent) for state in results.absolute().glob(f"*/{_STATE}")),
+            key=lambda folder: str(folder.state.get("begun", "")),
+        )
+        unfinished = [folder for folder in known if folder.state.get("status") != "finished"]
+        if wanted == "newest":
+            if unfinished:
+                return unfinished[-1]
+            raise StorageError(
+                f"resume: no unfinished comparison in {results}; leave --resume out to start one"
+            )
+        for folder in known:
+            if folder.id == wanted:
+                return folder
+        there = ", ".join(folder.id for folder in known[-3:]) or "none"
+        raise StorageError(f"resume: no comparison '{wanted}' in {results}; the newest there: {there}")
+
+    def write_contract(self, contract: Mapping[str, Any]) -> None:
+        _write(self.path / _CONTRACT, json.dumps(contract, indent=2, sort_keys=True) + "\n")
+
+    def write_result(self, result: TrialResult) -> None:
+        """Keep how a trial ended; from then on it is not repeated."""
+        folder = self.trial_folder(result.spec.trial_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / _RESULT, json.dumps(trial_result_to_json(result), indent=2) + "\n")
+
+    def results(self) -> list[TrialResult]:
+        """Every trial that ended, in the order in which they did."""
+        files = sorted((self.path / _TRIALS).glob(f"*/{_RESULT}"), key=lambda file: file.stat().st_mtime_ns)
+        return [trial_result_from_json(_read(file)) for file in files]
+
+    def trial_folder(self, trial_id: str) -> Path:
+        return self.path / _TRIALS / trial_id
+
+    def mark_finished(self) -> None:
+        self._write_state(**{**self.state, "status": "finished"})
+
+    def _write_state(self, **state: Any) -> None:
+        _write(self.path / _STATE, json.dumps(state, indent=2) + "\n")
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(
+            f"{file}: cannot be read ({error}); restore it or start a new comparison"
+        ) from error
+
+
+def _write(file: Path, text: str) -> None:
+    descriptor, unfinished = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(unfinished, file)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(unfinished)

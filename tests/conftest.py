@@ -1,0 +1,34 @@
+"""Settings of the whole test run: no network, quiet libraries, and the options that switch markers on."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+# Set before any test module imports a library that reads them once.
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    HF_HUB_DISABLE_TELEMETRY="1",
+    TOKENIZERS_PARALLELISM="false",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    MPLBACKEND="Agg",
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="1",
+    RAY_USAGE_STATS_ENABLED="0",
+)
+# A test must not write into the store of the person who runs it.
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--run-slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption("--run-cluster", action="store_true", help="also run the tests marked cluster")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for line in (
+        "slow: takes minutes; runs with --run-slow",
+        "gpu: needs an NVIDIA GPU",
+        "cluster: starts several Ray nodes; runs with --run-cluster",
+    ):
+        config.addinivalue_line("markers", line)

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from medalign.data.catalog import load_source
+from medalign.data.cleaning import clean_questions
+from medalign.data.preferences import build_pairs
+from medalign.errors import DataError
+from medalign.records import PreferencePair, Question
+from tests.data.examples import choice, decision, free_text
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def only(*questions: Question) -> PreferencePair:
+    (pair,) = build_pairs(questions, seed=0)
+    return pair
+
+
+def test_a_choice_is_rejected_with_the_option_closest_in_length() -> None:
+    pair = only(choice("a", answer="four", options=("eleven chars", "four", "five5", "seventeen letters")))
+    assert (pair.chosen, pair.rejected, pair.origin) == ("four", "five5", "option")
+
+
+def test_the_rejected_rationale_mentions_the_wrong_answer_in_place_of_the_right_one() -> None:
+    question = choice(
+        "a",
+        answer="insulin",
+        options=("insulin", "glucose"),
+        rationale="Insulin acts; insulinoma is another word; more insulin.",
+    )
+    assert only(question).chosen == f"insulin\n{question.rationale}"
+    assert only(question).rejected == "glucose\nglucose acts; insulinoma is another word; more glucose."
+
+
+def test_free_text_is_rejected_with_a_distractor_else_with_the_answer_to_another_question() -> None:
+    first = free_text("a", answer="zinc", distractors=("iron", "magnesium"), specialty="x")
+    bare = free_text("b", answer="salt", specialty="x")
+    far = free_text("c", answer="milk", specialty="y")
+    pairs = build_pairs([first, bare, far], seed=0)
+    assert (pairs[0].rejected, pairs[0].origin) == ("iron", "distractor")
+    assert (pairs[1].rejected, pairs[1].origin) == ("zinc", "other_answer")
+    assert pairs[2].rejected in ("zinc", "salt")
+
+
+def test_a_question_without_any_wrong_answer_is_refused() -> None:
+    with pytest.raises(DataError, match="no wrong answer to s-a"):
+        build_pairs([free_text("a")], seed=0)
+
+
+def test_decision_labels_are_rejected_about_as_often_as_they_are_chosen() -> None:
+    counts = {"yes": 20, "no": 20, "maybe": 20}
+    questions = [decision(f"{label}{n}", label) for label, count in counts.items() for n in range(count)]
+    assert Counter(pair.rejected for pair in build_pairs(questions, seed=0)) == counts
+    skewed = [decision(f"{n}", "yes" if n < 55 else "no" if n < 89 else "maybe") for n in range(100)]
+    rejected = Counter(pair.rejected for pair in build_pairs(skewed, seed=0))
+    assert rejected["yes"] == 45 and rejected["no"] > 2 * rejected["maybe"]
+
+
+def test_pairs_follow_the_seed() -> None:
+    questions = load_source("embedded")[:60]
+    assert build_pairs(questions, seed=1) == build_pairs(questions, seed=1)
+    assert build_pairs(questions, seed=1) != build_pairs(questions, seed=2)
+
+
+@pytest.mark.parametrize("spec", ["embedded", "pubmed_qa", "medmcqa"])
+def test_length_alone_does_not_tell_chosen_from_rejected(spec: str) -> None:
+    if spec != "embedded" and not (SHARED / spec).is_dir():
+        pytest.skip(f"the data set {spec} is not on this machine")
+    cleaned = clean_questions(load_source(spec if spec == "embedded" else f"{spec}:{SHARED / spec}"))
+    questions = [question for question in cleaned.questions if question.split in (None, "train")]
+    pairs = build_pairs(questions, seed=0)
+    assert [pair.question_id for pair in pairs] == [question.id for question in questions]
+    assert all(pair.chosen != pair.rejected for pair in pairs)
+    is_chosen = [1] * len(pairs) + [0] * len(pairs)
+    for measure in (len, lambda text: len(text.split()), lambda text: len(text.splitlines()[0])):
+        lengths = [measure(pair.chosen) for pair in pairs] + [measure(pair.rejected) for pair in pairs]
+        assert 0.45 <= roc_auc_score(is_chosen, lengths) <= 0.55
+
+
+@pytest.mark.parametrize("spec", ["embedded", "pubmed_qa", "medmcqa"])
+def test_the_chosen_answer_is_the_longer_one_about_as_often_as_the_shorter(spec: str) -> None:
+    if spec != "embedded" and not (SHARED / spec).is_dir():
+        pytest.skip(f"the data set {spec} is not on this machine")
+    cleaned = clean_questions(load_source(spec if spec == "embedded" else f"{spec}:{SHARED / spec}"))
+    pairs = build_pairs([q for q in cleaned.questions if q.split in (None, "train")], seed=0)
+    longer = sum(len(pair.chosen) > len(pair.rejected) for pair in pairs)
+    equal = sum(len(pair.chosen) == len(pair.rejected) for pair in pairs)
+    assert 0.45 <= (longer + equal / 2) / len(pairs) <= 0.55

@@ -1,0 +1,32 @@
+"""Decorators that mark a test and skip it, with the reason, where it cannot or should not run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+Test = TypeVar("Test")
+
+
+def slow(test: Test) -> Test:
+    """Takes minutes: runs only with --run-slow."""
+    # A condition given as text is evaluated when the test is about to run, and then knows the options.
+    return _marked(test, pytest.mark.slow, "not config.getoption('--run-slow')", "slow; add --run-slow")
+
+
+def cluster(test: Test) -> Test:
+    """Starts several Ray nodes: runs only with --run-cluster."""
+    reason = "starts a Ray cluster; add --run-cluster"
+    return _marked(test, pytest.mark.cluster, "not config.getoption('--run-cluster')", reason)
+
+
+def requires_gpu(test: Test) -> Test:
+    """Needs an NVIDIA GPU. Looks for the driver, since asking torch would load it for every test run."""
+    return _marked(test, pytest.mark.gpu, not Path("/dev/nvidiactl").exists(), "needs an NVIDIA GPU")
+
+
+def _marked(test: Test, mark: pytest.MarkDecorator, skip_if: bool | str, reason: str) -> Test:
+    decorated: Any = mark(pytest.mark.skipif(skip_if, reason=reason)(test))
+    return decorated

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from medalign.errors import StorageError
+from medalign.records import ArmResult
+from medalign.reporting.plain_words import explain
+from medalign.reporting.plots import forest_plot
+from medalign.reporting.rows import arm_rows
+from medalign.reporting.writing import write_report
+from medalign.stats.comparison import ComparisonSummary, compare_arms
+from tests.reporting import samples
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements in balance, ids, addresses, scripts and the visible text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.addresses += [value for name, value in attrs if name in ("href", "src", "xlink:href", "action")]
+        assert not any(name.startswith("on") for name, _ in attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def compare(arms: Sequence[ArmResult]) -> ComparisonSummary:
+    return compare_arms(arms, score=lambda predictions: {}, num_resamples=200, majority_baseline=0.38)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    questions = samples.make_questions()
+    arms = samples.make_arms(questions)
+    path = tmp_path_factory.mktemp("report") / "made"
+    files = write_report(path, samples.make_data(questions), compare(arms), arms)
+    assert files[0] == path / "report.html" and all(file.is_file() for file in files)
+    return path
+
+
+@pytest.fixture(scope="module")
+def source(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(source: str) -> Page:
+    return Page(source)
+
+
+def test_report_is_well_formed_and_no_id_stands_twice(page):
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_report_refers_to_nothing_outside_itself(page, source):
+    assert page.addresses and all(address.startswith("#") for address in page.addresses)
+    assert {address[1:] for address in page.addresses} <= set(page.ids)
+    assert "http:" not in source and "https:" not in source and "@import" not in source
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", source))
+
+
+def test_verdict_stands_before_everything_else(page):
+    arms = samples.make_arms(samples.make_questions())
+    verdict = compare(arms).verdict
+    assert verdict[1:] in page.text
+    assert page.text.index(verdict[1:]) < page.text.index("The arms")
+
+
+def test_hostile_question_text_is_shown_and_never_markup(page, source):
+    assert samples.HOSTILE_TEXT in page.text
+    assert page.tags.count("script") == 1 and not {"img", "iframe", "u"} & set(page.tags)
+    assert "<script>alert" not in source
+
+
+def test_security_policy_names_the_only_script(source):
+    import base64
+    import hashlib
+
+    (script,) = re.findall(r"<script>(.*?)</script>", source, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in source
+
+
+def test_failed_and_stopped_trials_stand_with_their_reasons(page):
+    for text in ("out of memory", "use a smaller batch_size", "behind the others at half of its budget"):
+        assert text in page.text
+    assert "orpo is not in the comparison:" in page.text
+
+
+def test_long_lists_of_the_contract_are_cut_with_their_rest_counted(page):
+    assert "and 41 more" in page.text
+
+
+def test_page_shows_forty_flips_and_the_table_all(folder, page):
+    with open(folder / "flips.csv", newline="", encoding="utf-8") as file:
+        flips = list(csv.DictReader(file))
+    assert len(flips) > 40 and page.tags.count("details") == 40
+    (hostile,) = (row for row in flips if row["question_id"] == "made-hostile")
+    assert hostile["question"] == "'" + samples.HOSTILE_TEXT
+
+
+def test_results_json_holds_verdict_arms_and_pairs(folder):
+    read = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert [row["arm"] for row in read["arms"]] == ["base", "icl", "sft", "dpo"]
+    assert len(read["pairs"]) == 6 and read["verdict"] and read["majority_baseline"] == 0.38
+
+
+def test_plots_are_pictures_and_nothing_unfinished_is_left(folder):
+    names = {path.name for path in (folder / "plots").iterdir()}
+    assert names == {"differences.png", "accuracy.png", "cost.png", "search.png"}
+    assert all((folder / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in names)
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_a_plot_is_the_same_each_time_and_takes_the_colours_of_the_page():
+    summary = compare(samples.make_arms(samples.make_questions(10)))
+    svg = forest_plot(summary).svg
+    assert svg == forest_plot(summary).svg
+    assert "currentColor" in svg and "#1b1c1d" not in svg.lower() and "<text" in svg
+
+
+def test_report_of_the_base_alone_can_be_written(tmp_path):
+    questions = samples.make_questions(6)
+    arms = samples.make_arms(questions, {"base": 0.5})
+    data = dataclasses.replace(samples.make_data([]), trials=(), card={}, contract={}, environment={})
+    write_report(tmp_path, data, compare(arms), arms)
+    assert Page((tmp_path / "report.html").read_text(encoding="utf-8")).open == []
+
+
+def test_unwritable_folder_is_one_clear_line(tmp_path):
+    (tmp_path / "taken").write_text("a file, no folder")
+    questions = samples.make_questions(6)
+    arms = samples.make_arms(questions)
+    with pytest.raises(StorageError, match="taken cannot be written"):
+        write_report(tmp_path / "taken", samples.make_data(questions), compare(arms), arms)
+
+
+def test_words_do_not_claim_what_only_an_uncorrected_interval_shows():
+    arms = samples.make_arms(samples.make_questions())
+    summary = compare(arms)
+    (sft,) = (row for row in arm_rows(summary, arms) if row["arm"] == "sft")
+    assert sft["verdict"] == "not enough data" and sft["difference_low"] > 0
+    (sentence,) = (
+        text for text in explain(samples.make_data([]), summary, [sft]) if text.startswith("Whether sft")
+    )
+    assert "is not shown" in sentence and "chance alone" in sentence
+
+
+def test_words_claim_a_difference_that_the_corrected_test_shows():
+    questions = samples.make_questions()
+    arms = samples.make_arms(questions, {"base": 0.2, "sft": 0.9})
+    summary = compare(arms)
+    sentences = " ".join(explain(samples.make_data(questions), summary, arm_rows(summary, arms)))
+    assert "sft is better than the untouched model" in sentences
+    assert "clearly above it: sft." in sentences

@@ -1,0 +1,89 @@
+"""Power: the closed form against its own equation, and against simulated comparisons."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import optimize, stats
+
+from medalign.stats.paired import mcnemar_exact
+from medalign.stats.power import minimum_detectable_difference, num_questions_needed
+
+
+def connor(difference: float, discordance: float, power: float, alpha: float) -> float:
+    z_alpha, z_beta = stats.norm.ppf(1 - alpha / 2), stats.norm.ppf(power)
+    spread = z_alpha * math.sqrt(discordance) + z_beta * math.sqrt(discordance - difference**2)
+    return (spread / difference) ** 2
+
+
+@pytest.mark.parametrize("num_questions", [80, 120, 1000])
+@pytest.mark.parametrize("discordance", [0.2, 0.5])
+@pytest.mark.parametrize(("power", "alpha"), [(0.8, 0.05), (0.9, 0.01), (0.5, 0.05), (0.4, 0.05)])
+def test_minimum_detectable_difference_solves_connors_equation(
+    num_questions: int, discordance: float, power: float, alpha: float
+) -> None:
+    expected = optimize.brentq(
+        lambda d: connor(d, discordance, power, alpha) - num_questions, 1e-4, discordance, xtol=1e-12
+    )
+    found = minimum_detectable_difference(num_questions, discordance=discordance, power=power, alpha=alpha)
+    assert found == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize(("num_questions", "discordance"), [(60, 0.3), (120, 0.3), (200, 0.1)])
+def test_the_exact_test_reaches_nearly_the_power_asked_for(num_questions: int, discordance: float) -> None:
+    difference = minimum_detectable_difference(num_questions, discordance=discordance)
+    assert difference is not None
+    shares = [(discordance + difference) / 2, (discordance - difference) / 2, 1 - discordance]
+    rng = np.random.default_rng(1)
+    found = []
+    for _ in range(2000):
+        outcome_Q = rng.choice(3, p=shares, size=num_questions)
+        found.append(mcnemar_exact(outcome_Q == 0, outcome_Q == 1).p < 0.05)
+    assert 0.72 <= np.mean(found) <= 0.82
+
+
+def test_more_questions_and_fewer_disagreements_show_smaller_differences() -> None:
+    few, many = (minimum_detectable_difference(n, discordance=0.3) for n in (100, 400))
+    steady = minimum_detectable_difference(100, discordance=0.15)
+    corrected = minimum_detectable_difference(100, discordance=0.3, alpha=0.05 / 6)
+    assert few is not None and many is not None and steady is not None and corrected is not None
+    assert many < steady < few < corrected
+
+
+def test_nothing_is_detectable_with_too_few_questions_or_without_disagreement() -> None:
+    assert minimum_detectable_difference(10, discordance=0.3) is None
+    assert minimum_detectable_difference(1, discordance=1) is None
+    assert minimum_detectable_difference(0, discordance=1) is None
+    assert minimum_detectable_difference(1000, discordance=0) is None
+
+
+@pytest.mark.parametrize("num_questions", [60, 121, 997])
+def test_num_questions_needed_is_the_inverse(num_questions: int) -> None:
+    difference = minimum_detectable_difference(num_questions, discordance=0.3)
+    assert difference is not None
+    assert num_questions_needed(difference, discordance=0.3) == num_questions
+    assert num_questions_needed(-difference, discordance=0.3) == num_questions
+
+
+def test_num_questions_needed_matches_a_sample_size_worked_by_hand() -> None:
+    # (1.959964 sqrt(0.3) + 0.841621 sqrt(0.3 - 0.01))^2 / 0.01
+    assert num_questions_needed(0.1, discordance=0.3) == 234
+
+
+@pytest.mark.parametrize(("difference", "discordance"), [(0, 0.3), (0.4, 0.3), (0.1, 1.2)])
+def test_impossible_differences_are_refused(difference: float, discordance: float) -> None:
+    with pytest.raises(ValueError, match="<= discordance <= 1"):
+        num_questions_needed(difference, discordance=discordance)
+
+
+def test_values_out_of_range_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"discordance must lie in \[0, 1\], got 1.5"):
+        minimum_detectable_difference(100, discordance=1.5)
+    with pytest.raises(ValueError, match="num_questions must not be negative"):
+        minimum_detectable_difference(-1, discordance=0.5)
+    with pytest.raises(ValueError, match="power must lie between 0 and 1, got 80"):
+        minimum_detectable_difference(100, discordance=0.5, power=80)
+    with pytest.raises(ValueError, match="alpha must lie between 0 and 1"):
+        num_questions_needed(0.1, discordance=0.5, alpha=0)
