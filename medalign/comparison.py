@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medalign.config.experiment import Experiment
+from medalign.config.locations import shown
 from medalign.config.search_space import SearchSpace, load_search_space
 from medalign.errors import ConfigError, DataError, MedalignError
 from medalign.methods.catalog import METHODS, default_setting, method_named, setting_names
@@ -28,7 +29,7 @@ from medalign.scheduling.early_stopping import AshaSettings
 from medalign.scheduling.planning import MethodPlan, Plan
 from medalign.scheduling.slots import Slots, available_cores, cpu_slots, gpu_slots, visible_gpus_gib
 from medalign.tracking.folder import ComparisonFolder
-from medalign.tracking.location import browse_command, default_artifact_root, default_uri
+from medalign.tracking.location import browse_command, check_store, default_artifact_root, default_uri
 
 if TYPE_CHECKING:
     from medalign.data.preparation import PreparedData
@@ -79,17 +80,20 @@ def run_comparison(
         say(f"going on with {folder.id}, under its own settings")
     spaces = _search_spaces(experiment)
     slots = _slots(experiment)
+    say("reading the questions and the model ...")
     data = _prepare(experiment)
     say(_plan_text(experiment, data, slots))
     if dry_run:
         return None
     contract = _contract(experiment, data)
+    uri = _tracking_uri(experiment)
+    check_store(uri, default_artifact_root(uri))  # before a folder is made that could only stay empty
     if folder is None:
         folder = ComparisonFolder.create(experiment, _command())
     elif folder.contract is not None:
         check_same_contract(folder.contract, contract)
     folder.write_contract(contract)
-    say(f"results in {_shown(folder.path)}; go on after a break with --resume {folder.id}")
+    say(f"results    {shown(folder.path)}; go on after a break with --resume {folder.id}")
     return _Comparison(experiment, folder, spaces, slots, data, contract).run()
 
 
@@ -170,7 +174,9 @@ class _Comparison:
             folder=str(self._folder.path),
         )
         finished = self._folder.results()
-        with LiveView(self._plan.num_trials, self._slots.num_slots, num_finished=len(finished)) as view:
+        for result in finished:  # what a kill between the folder and the store left out
+            tracker.trial_finished(result, self._folder.trial_folder(result.spec.trial_id))
+        with LiveView(self._plan.num_trials, num_finished=len(finished)) as view:
             run_ray(
                 self._plan,
                 functools.partial(TrialRunner, job),
@@ -187,6 +193,7 @@ class _Comparison:
         from medalign.evaluation.summary import score_split
         from medalign.reporting.rows import arm_rows
         from medalign.reporting.tables import render_text
+        from medalign.reporting.wording import sentence
         from medalign.reporting.writing import write_report
         from medalign.stats.comparison import compare_arms
 
@@ -202,14 +209,16 @@ class _Comparison:
         )
         files = write_report(self._folder.path, self._report_data(), summary, arms)
         tracker.finish(summary, arms, files, root=self._folder.path)
+        page = tracker.page
         self._folder.mark_finished()
         say("\n" + render_text(arm_rows(summary, arms)))
         for name, why in self._plan.without_refit.items():
             say(f"{name} is missing: {why}")
-        say(f"\n{summary.verdict}\n")
-        say(f"report   {_shown(files[0])}")
-        say(f"results  {_shown(self._folder.path)}")
-        say(f"browse   {browse_command(_tracking_uri(self._experiment))}")
+        say(f"{sentence(summary.verdict, self._method_names)}\n")
+        say(f"report     {shown(files[0])}")
+        say(f"results    {shown(self._folder.path)}")
+        say(f"browse     {browse_command(_tracking_uri(self._experiment))}")
+        say(f"           then open {page}")
         return ComparisonOutcome(summary=summary, arms=tuple(arms), folder=self._folder.path, report=files[0])
 
     def _arms(self) -> list[ArmResult]:
@@ -333,16 +342,19 @@ def _slots(experiment: Experiment) -> Slots:
 
 def _prepare(experiment: Experiment) -> PreparedData:
     """The questions of every split, without those that are too long for the model."""
+    from medalign.data.catalog import find_source
     from medalign.data.preparation import prepare
     from medalign.modeling.base_models import load_tokenizer, resolve_folder, window_tokens
     from medalign.modeling.chat import Chat
 
+    for source in experiment.data.sources:
+        find_source(source)  # a misspelt name must not cost the download of a model first
     folder = resolve_folder(experiment.model.name)
     chat = Chat(load_tokenizer(folder))
     limit = experiment.data.max_prompt_tokens or window_tokens(folder)
 
     def fits(question: Question) -> bool:
-        return chat.longest_row_tokens(question) <= limit
+        return chat.longest_row_tokens(question, written_tokens=TrialJob.max_new_tokens) <= limit
 
     data = prepare(
         experiment.data.sources,
@@ -371,6 +383,7 @@ def _contract(experiment: Experiment, data: PreparedData) -> dict[str, Any]:
         data=data,
         scoring=experiment.scoring,
         max_new_tokens=TrialJob.max_new_tokens,
+        defaults={name: default_setting(name) for name in experiment.methods},
     )
 
 
@@ -394,22 +407,25 @@ def _method_plans(experiment: Experiment, spaces: Mapping[str, SearchSpace]) -> 
 
 def _plan_text(experiment: Experiment, data: PreparedData, slots: Slots) -> str:
     """What will be run and what it can detect, before anything is spent."""
-    methods = ", ".join(experiment.methods)
-    scored = sum(question.is_scored for question in data.test)
-    device = "a GPU" if slots.slot.gpu_share else "CPU"
-    detectable = _detectable(data.test, 1 + len(experiment.methods))
-    smallest = f"about {100 * detectable:.0f} points" if detectable else "no difference at all"
-    drops = "".join(f"\n  left out   {number} questions: {reason}" for reason, number in data.drops.items())
-    return (
-        f"base, {methods} on {experiment.model.name} ({experiment.model.precision}) "
-        f"with {', '.join(experiment.data.sources)}\n"
-        f"  questions  {len(data.train)} to learn from, {len(data.validation)} validation, {len(data.test)} test "
-        f"({scored} with options, {len(data.test) - scored} written){drops}\n"
-        f"  trials     {experiment.trials} settings a method, the best one trained again with {experiment.seeds} seeds\n"
-        f"  slots      {slots.num_slots} on {device}, {slots.slot.num_cores} core(s) each\n"
-        f"  detectable {smallest} between two arms, with 80 % power after correction over all pairs, if they "
-        f"differ on {ASSUMED_DISCORDANCE:.0%} of the questions"
-    )
+    num_scored = sum(question.is_scored for question in data.test)
+    gpu = f" and {slots.slot.gpu_share:.0%} of a GPU" if slots.slot.gpu_share else ""
+    smallest = _detectable(data.test, 1 + len(experiment.methods))
+    lines = {
+        "arms": f"{BASE}, {', '.join(experiment.methods)}",
+        "model": f"{experiment.model.name}, precision {experiment.model.precision}",
+        "questions": f"{len(data.train)} to learn from, {len(data.validation)} for validation, {len(data.test)} for "
+        f"the test ({num_scored} with options, {len(data.test) - num_scored} answered in writing), "
+        f"out of {', '.join(experiment.data.sources)}",
+        "left out": "; ".join(f"{number} for {reason}" for reason, number in data.drops.items()),
+        "trials": f"{experiment.trials} setting(s) tried for each method; the best one is trained again over "
+        f"{experiment.seeds} seed(s) and answers the test",
+        "slots": f"{slots.num_slots} trial(s) at once, each on {slots.slot.num_cores} CPU core(s){gpu}",
+        "detectable": "nothing: the test is too small for any difference between two arms"
+        if smallest is None
+        else f"differences in accuracy from about {100 * smallest:.0f} points on (80% power, Holm's correction over "
+        f"all pairs, two arms that differ on {ASSUMED_DISCORDANCE:.0%} of the questions)",
+    }
+    return "\n".join(f"{label:<11}{text}" for label, text in lines.items() if text)
 
 
 def _detectable(test: Iterable[Question], num_arms: int) -> float | None:
@@ -450,10 +466,6 @@ def _processor() -> str:
 def _command() -> str:
     """The command line as it was typed, in a form that a shell takes."""
     return shlex.join(["python", "-m", "medalign.compare", *sys.argv[1:]])
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _sum(costs: Iterable[Cost]) -> Cost:

@@ -21,7 +21,8 @@ HOMES = {
     "optuna": {"scheduling"},
     "mlflow": {"tracking"},
     "trl": {"methods"},
-    "transformers": {"modeling"},
+    # TRL's trainers are transformers' Trainer; their callbacks come from there (docs/decisions/0005).
+    "transformers": {"modeling", "methods"},
     "peft": {"modeling"},
     "bitsandbytes": {"modeling"},
 }

@@ -21,6 +21,10 @@ Scoring = Literal["raw", "normalised"]
 _FIELDS = tuple(field.name for field in dataclasses.fields(Prediction))
 
 
+class NotFiniteError(ValueError, FloatingPointError):
+    """A log-probability is not a finite number: the model has diverged. The scheduler knows the second base."""
+
+
 def build_prediction(
     question: Question,
     *,
@@ -65,7 +69,7 @@ def _choices(question: Question, option_logprobs: Sequence[float] | None, scorin
             f"question {question.id}: {len(question.options)} options but {len(logprobs)} log-probabilities"
         )
     if not all(map(math.isfinite, logprobs)):
-        raise ValueError(f"question {question.id}: a log-probability is not finite: {logprobs}")
+        raise NotFiniteError(f"question {question.id}: a log-probability is not finite: {logprobs}")
     if scoring not in ("raw", "normalised"):
         raise ValueError(f"scoring must be 'raw' or 'normalised', got {scoring!r}")
     chars = tuple(len(option) for option in question.options)

@@ -36,11 +36,13 @@ def make_contract(
     data: PreparedData,
     scoring: str,
     max_new_tokens: int,
+    defaults: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Any]:
     """The contract of a comparison: plain values, nested one level.
 
     Args:
         base_fingerprint: Hashes of the base weights and of the tokenizer with its chat template.
+        defaults: For each method the settings that its search space leaves alone keep these values.
     """
     return {
         "base": {"model": model, "precision": precision, **base_fingerprint},
@@ -48,6 +50,7 @@ def make_contract(
         "prompt": _hash_of(_PROMPT_FILES),
         "decoding": {"method": "greedy, first line", "max_new_tokens": max_new_tokens},
         "scoring": {"rule": scoring, "code": _hash_of(_SCORING_FILES)},
+        "defaults": {method: dict(settings) for method, settings in defaults.items()},
         "libraries": {name: _version(name) for name in LIBRARIES},
         "medalign": medalign.__version__,
     }

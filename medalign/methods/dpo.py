@@ -52,7 +52,7 @@ class Dpo(Method):
             reference = compute(run.base, run.meter)
         else:
             reference = tuple(
-                (c, r) for c, r in Predictor(run.base, run.meter, share_prefix=False).score_rows(rows)
+                (c, r) for c, r in Predictor(run.base, run.meter).score_rows(rows, as_in_training=True)
             )
         with trained_adapter(run, dpo_trainer(run, settings, rows, reference)) as adapted:
             yield adapted

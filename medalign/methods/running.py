@@ -180,7 +180,7 @@ class _Trial:
         chat = Chat(base.tokenizer)
         by_id = {question.id: question for question in self._job.train}
         rows = [chat.preference_row(by_id[pair.question_id], pair) for pair in self._job.pairs]
-        table = [list(scores) for scores in Predictor(base, meter, share_prefix=False).score_rows(rows)]
+        table = [list(scores) for scores in Predictor(base, meter).score_rows(rows, as_in_training=True)]
         with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as unfinished:
             json.dump(table, unfinished)
         os.replace(unfinished.name, file)

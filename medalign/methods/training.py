@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medalign.errors import ConfigError, MedalignError
 from medalign.methods.base import AdaptedModel, MethodRun
-from medalign.modeling.lora import attached_lora, lean_lora, target_modules
+from medalign.modeling.lora import attached_lora, lean_lora, lora_config
 from medalign.modeling.predictor import Predictor
 from medalign.modeling.rows import (
     Row,
@@ -207,7 +207,7 @@ def _row_trainer(
             model.train()
             total = 0.0
             for part in inputs["parts"]:
-                with run.base.computing():
+                with run.base.computing(training=True):
                     loss = loss_share(run.base.model, part)
                 loss.backward()
                 total = total + loss.detach()
@@ -268,15 +268,12 @@ def _trainer_arguments(run: MethodRun, settings: LoraSettings, scratch: str) -> 
 
 
 def _lora_config(run: MethodRun, settings: LoraSettings) -> Any:
-    from peft import LoraConfig
-
-    return LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha_ratio * settings.lora_rank,
-        lora_dropout=settings.lora_dropout,
-        target_modules=target_modules(run.base.model, settings.lora_targets),
-        bias="none",
-        task_type="CAUSAL_LM",
+    return lora_config(
+        run.base.model,
+        rank=settings.lora_rank,
+        alpha=settings.lora_alpha_ratio * settings.lora_rank,
+        dropout=settings.lora_dropout,
+        targets=settings.lora_targets,
     )
 
 

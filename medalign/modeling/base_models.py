@@ -26,7 +26,7 @@ from medalign.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 Precision = Literal["auto", "bf16", "fp32", "nf4", "int8"]
 
@@ -54,16 +54,30 @@ class BaseModel:
     dtype: torch.dtype
     device: torch.device
 
-    def computing(self) -> contextlib.AbstractContextManager[Any]:
-        """The context of every forward pass, in training and in scoring alike.
+    @property
+    def window_tokens(self) -> int:
+        """Tokens that the model can see at once."""
+        return _window_of(self.model.config)
 
-        Autocast, where the base is bf16: an adapter's fp32 weights are then multiplied in bf16, and a
-        log-probability comes out the same whichever part of medalign asks for it.
+    @contextlib.contextmanager
+    def computing(self, *, training: bool = False) -> Iterator[None]:
+        """The context of every forward pass.
+
+        Autocast, where the base is bf16: an adapter's fp32 weights are then multiplied in bf16. In training on a
+        CPU attention is made of plain products, because the backward pass of torch's fused attention takes four
+        times as long there; in scoring it is fused, which needs less memory.
         """
         import torch
 
-        enabled = self.dtype == torch.bfloat16
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+        plain = training and self.device.type == "cpu"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            if plain:
+                self.model.set_attn_implementation("eager")
+            try:
+                yield
+            finally:
+                if plain:
+                    self.model.set_attn_implementation("sdpa")
 
 
 def resolve_folder(name: str) -> Path:
@@ -166,9 +180,17 @@ def quiet_loading() -> Iterator[None]:
 
 def window_tokens(folder: Path) -> int:
     """Tokens that the model of a folder can see at once."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    names = ("max_position_embeddings", "n_positions", "n_ctx")
-    return int(next((config[name] for name in names if config.get(name)), 2048))
+    from transformers import AutoConfig
+
+    with _model_errors(folder):
+        return _window_of(AutoConfig.from_pretrained(folder))
+
+
+def _window_of(config: PreTrainedConfig) -> int:
+    """All positions, or the sliding window where that is smaller: a row's own mask would show what lies behind it."""
+    text = config.get_text_config()
+    positions = getattr(text, "max_position_embeddings", None) or 2048
+    return int(min(positions, getattr(text, "sliding_window", None) or positions))
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -61,10 +61,13 @@ class Chat:
         """Token ids of a text that is scored as the beginning of an answer."""
         return self._encode(self.continuation_string(text))
 
+    def all_option_ids(self, question: Question) -> tuple[tuple[int, ...], ...]:
+        """Token ids of every option of a question, in its order."""
+        return tuple(self.option_ids(text) for text in option_texts(question))
+
     def scoring_row(self, question: Question, demonstrations: Sequence[Demonstration] = ()) -> Row:
         """Prompt and one continuation for each option."""
-        options = tuple(self.option_ids(text) for text in option_texts(question))
-        return Row(self.prompt_ids(question, demonstrations), options)
+        return Row(self.prompt_ids(question, demonstrations), self.all_option_ids(question))
 
     def training_row(self, question: Question) -> Row:
         """Prompt and the right answer with its rationale: the target of fine-tuning."""
@@ -74,10 +77,16 @@ class Chat:
         """Prompt, chosen and rejected answer, in this order."""
         return Row(self.prompt_ids(question), (self.answer_ids(pair.chosen), self.answer_ids(pair.rejected)))
 
-    def longest_row_tokens(self, question: Question) -> int:
-        """Tokens of the question with its answer and rationale, or with all its options side by side."""
-        trained = self.training_row(question).num_tokens
-        return max(trained, self.scoring_row(question).num_tokens) if question.is_scored else trained
+    def longest_row_tokens(self, question: Question, *, written_tokens: int) -> int:
+        """The most tokens that a question ever takes up.
+
+        With its answer and rationale; with all its options side by side, or, where it has none, with a written
+        answer of that many tokens.
+        """
+        trained = self.training_row(question)
+        scored = self.scoring_row(question).num_tokens if question.is_scored else 0
+        written = 0 if question.is_scored else len(trained.prompt) + written_tokens
+        return max(trained.num_tokens, scored, written)
 
     def line_end_ids(self) -> tuple[int, ...]:
         """Ids at which a generated one-line answer ends: the turn's end and every token with a line break."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from medalign.modeling.base_models import BaseModel
 
 if TYPE_CHECKING:
-    from peft import PeftModel
+    from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel
 
 # Names of the attention projections by `model_type`; any other family is asked for its linear layers.
@@ -30,6 +30,31 @@ def target_modules(model: PreTrainedModel, targets: Literal["attention", "all_li
     if targets == "attention" and model.config.model_type in _ATTENTION:
         return list(_ATTENTION[model.config.model_type])
     return "all-linear"
+
+
+def lora_config(
+    model: PreTrainedModel,
+    *,
+    rank: int,
+    alpha: float,
+    dropout: float,
+    targets: Literal["attention", "all_linear"],
+) -> LoraConfig:
+    """PEFT's configuration of a LoRA adapter (Hu et al. 2022) for a causal language model.
+
+    Args:
+        alpha: The adapter's output is scaled by alpha / rank.
+    """
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # PEFT divides it by the rank; it need not be whole
+        lora_dropout=dropout,
+        target_modules=target_modules(model, targets),
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +54,12 @@ class Meter:
 
 
 def _reset_peak() -> None:
-    """Let the peak start anew: a process runs many trials."""
+    """Let the peak start anew, from what is really held: a process runs many trials."""
+    gc.collect()  # a trainer and its callbacks hold each other, and with them the last trial's tensors
+    with contextlib.suppress(
+        OSError, AttributeError
+    ):  # only glibc keeps freed memory and has a call to return it
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
     with contextlib.suppress(
         OSError
     ):  # not Linux, or forbidden in a container: the peak is then the process's

@@ -39,9 +39,9 @@ class Predictor:
     Args:
         base: Whose model may carry a trained adapter; it is used as it stands at each call.
         meter: Counts tokens and seconds.
-        demonstrate: Gives the worked examples that go before a question.
+        demonstrate: Gives the worked examples that go before a question. Where they are too long for the
+            model's window, the first ones are left out.
         max_new_tokens: Longest written answer, in tokens.
-        share_prefix: Compute what all prompts begin with once and reuse its key-value cache.
     """
 
     def __init__(
@@ -51,13 +51,11 @@ class Predictor:
         *,
         demonstrate: Demonstrate = no_demonstrations,
         max_new_tokens: int = 24,
-        share_prefix: bool = True,
     ) -> None:
         self._base = base
         self._meter = meter
         self._demonstrate = demonstrate
         self._max_new_tokens = max_new_tokens
-        self._share_prefix = share_prefix
         self._chat = Chat(base.tokenizer)
 
     def score_options(self, questions: Sequence[Question]) -> list[tuple[float, ...]]:
@@ -66,20 +64,36 @@ class Predictor:
         As lm-evaluation-harness defines `loglikelihood`; the length-normalised score divides by the
         option's characters (its `acc_norm`).
         """
-        rows = [self._chat.scoring_row(q, self._demonstrate(q)) for q in questions]
-        return self.score_rows(rows)
+        groups: dict[tuple[Demonstration, ...], dict[int, Row]] = {}  # which share a long prefix
+        for i, question in enumerate(questions):
+            options = self._chat.all_option_ids(question)
+            demonstrations, prompt = self._fitting(question, max(map(len, options)))
+            groups.setdefault(demonstrations, {})[i] = Row(prompt, options)
+        scores: list[tuple[float, ...]] = [()] * len(questions)
+        for rows in groups.values():
+            for i, found in zip(rows, self.score_rows(list(rows.values())), strict=True):
+                scores[i] = found
+        return scores
 
-    def score_rows(self, rows: Sequence[Row]) -> list[tuple[float, ...]]:
-        """Summed log-probability (nats) of each continuation of each row."""
+    def score_rows(self, rows: Sequence[Row], *, as_in_training: bool = False) -> list[tuple[float, ...]]:
+        """Summed log-probability (nats) of each continuation of each row.
+
+        Args:
+            as_in_training: By the very arithmetic of a training step, for what training is compared with.
+        """
         import torch
 
         model = self._base.model
         scores: list[tuple[float, ...]] = [()] * len(rows)
         if not rows:
             return scores
-        with self._meter.during("score"), torch.inference_mode(), self._base.computing():
+        with (
+            self._meter.during("score"),
+            torch.inference_mode(),
+            self._base.computing(training=as_in_training),
+        ):
             model.eval()
-            prefix, rows = self._without_shared_prefix(rows)
+            prefix, rows = (None, rows) if as_in_training else self._without_shared_prefix(rows)
             prefix_tokens = prefix.num_tokens if prefix else 0
             lengths = [row.num_tokens for row in rows]
             for indices in batches_by_length(lengths, max_tokens=MAX_BATCH_TOKENS, max_rows=MAX_BATCH_ROWS):
@@ -102,7 +116,7 @@ class Predictor:
 
         tokenizer = self._base.tokenizer
         answers = [""] * len(questions)
-        prompts = [self._chat.prompt_ids(q, self._demonstrate(q)) for q in questions]
+        prompts = [self._fitting(q, self._max_new_tokens)[1] for q in questions]
         ends = self._chat.line_end_ids()
         with self._meter.during("score"), torch.inference_mode(), self._base.computing():
             self._base.model.eval()
@@ -125,10 +139,21 @@ class Predictor:
                 self._meter.tokens_scored += int(mask.sum())
         return answers
 
+    def _fitting(
+        self, question: Question, answer_tokens: int
+    ) -> tuple[tuple[Demonstration, ...], tuple[int, ...]]:
+        """Demonstrations and prompt; the first demonstrations are dropped until an answer fits the window too."""
+        demonstrations = tuple(self._demonstrate(question))
+        prompt = self._chat.prompt_ids(question, demonstrations)
+        while demonstrations and len(prompt) + answer_tokens > self._base.window_tokens:
+            demonstrations = demonstrations[1:]
+            prompt = self._chat.prompt_ids(question, demonstrations)
+        return demonstrations, prompt
+
     def _without_shared_prefix(self, rows: Sequence[Row]) -> tuple[PrefixCache | None, Sequence[Row]]:
         """The cache of what all prompts begin with, and the rows without it; each keeps one prompt token."""
         shared = _common_prefix([row.prompt for row in rows])
-        if not self._share_prefix or len(rows) < 2 or shared < MIN_SHARED_PREFIX:
+        if len(rows) < 2 or shared < MIN_SHARED_PREFIX:
             return None, rows
         prefix = compute_prefix(self._base.model, rows[0].prompt[:shared])
         self._meter.tokens_scored += shared

@@ -98,7 +98,7 @@ def collate(
         prefix_tokens: P, the tokens of the shared prefix that come before every row.
 
     Raises:
-        ValueError: A prompt is empty and there is no prefix, or a continuation is empty.
+        ValueError: A prompt or a continuation is empty.
     """
     import torch
 

@@ -19,19 +19,17 @@ class LiveView:
 
     Args:
         num_trials: Trials and refits in all.
-        num_slots: Trials at once, for the time left.
+        num_finished: Those of them that an earlier session has run.
         stream: Standard output by default.
     """
 
-    def __init__(
-        self, num_trials: int, num_slots: int, *, num_finished: int = 0, stream: TextIO | None = None
-    ) -> None:
+    def __init__(self, num_trials: int, *, num_finished: int = 0, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
         self._num_trials = num_trials
-        self._num_slots = num_slots
         self._num_before = num_finished
         self._num_ended = num_finished
         self._start = time.monotonic()
+        self._first_start: float | None = None
         self._running: dict[str, tuple[TrialSpec, float, Progress | None]] = {}
         self._best: dict[str, float] = {}
         self._live: Any = None
@@ -65,6 +63,7 @@ class LiveView:
 
     def trial_started(self, spec: TrialSpec) -> None:
         self._running[spec.trial_id] = (spec, time.monotonic(), None)
+        self._first_start = self._first_start or time.monotonic()
         self.say(f"{self._clock()} {spec.trial_id} starts{_with_setting(spec)}")
 
     def progress(self, spec: TrialSpec, progress: Progress) -> None:
@@ -85,12 +84,13 @@ class LiveView:
         self.say(f"{self._clock()} {_outcome(result)}{self._left()}")
 
     def _left(self) -> str:
-        """Ended of all, and a guess at the time left from the pace so far."""
-        ended = self._num_ended - self._num_before
+        """Ended of all, and a guess at the time left from the pace so far, running trials counted as half done."""
         left = self._num_trials - self._num_ended
-        if ended <= 0 or left <= 0:
+        if left <= 0 or self._first_start is None:
             return f" ({self._num_ended} of {self._num_trials})"
-        seconds = (time.monotonic() - self._start) / ended * left
+        done = self._num_ended - self._num_before + len(self._running) / 2
+        # Without the seconds before the first trial, which do not come again.
+        seconds = (time.monotonic() - self._first_start) / done * (left - len(self._running) / 2)
         return f" ({self._num_ended} of {self._num_trials}, about {_duration(seconds)} left)"
 
     def _clock(self) -> str:
@@ -126,11 +126,11 @@ def _outcome(result: TrialResult) -> str:
     name, cost = result.spec.trial_id, result.cost
     seconds = f"{cost.wall_seconds:.0f} s"
     if result.status == "failed":
-        remedy = f"; try {result.remedy}" if result.remedy else ""
+        remedy = f"; what may help: {result.remedy}" if result.remedy else ""
         return f"{name} failed: {result.reason}{remedy}"
     score = f"validation accuracy {wording.percent(result.score)}" if result.score is not None else ""
     if result.spec.stage == "refit":
-        score = "test answered"  # its accuracy is shown once, in the comparison
+        score = "test questions answered"  # its accuracy is shown once, in the comparison
     verb = "stopped early" if result.status == "stopped" else "done"
     return f"{name} {verb} in {seconds}{': ' if score else ''}{score}"
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medalign.config.experiment import Experiment, load_experiment
+from medalign.config.locations import shown
 from medalign.errors import StorageError
 from medalign.records import TrialResult, trial_result_from_json, trial_result_to_json
 
@@ -36,6 +37,7 @@ _EXPERIMENT, _CONTRACT, _STATE, _TRIALS, _RESULT = (
     "trials",
     "result.json",
 )
+_REPORT = "report.html"
 
 
 class ComparisonFolder:
@@ -63,6 +65,11 @@ class ComparisonFolder:
     def state(self) -> dict[str, Any]:
         return _read(self.path / _STATE)
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether its report is written."""
+        return bool(self.state.get("status") == "finished")
+
     @classmethod
     def create(cls, experiment: Experiment, command: str) -> ComparisonFolder:
         """A new folder for a comparison.
@@ -87,17 +94,17 @@ class ComparisonFolder:
 
     @classmethod
     def find(cls, results: Path, wanted: str) -> ComparisonFolder:
-        """An earlier comparison by its id, or with `newest` the newest one that is not finished.
+        """An earlier comparison that is not finished: by its id, or with `newest` the newest.
 
         Raises:
-            StorageError: There is none; the message lists what there is.
+            StorageError: There is none, the message lists what there is; or it is finished.
         """
         # In the order in which they were begun; names of different experiments do not sort by time.
         known = sorted(
             (cls(state.parent) for state in results.absolute().glob(f"*/{_STATE}")),
             key=lambda folder: str(folder.state.get("begun", "")),
         )
-        unfinished = [folder for folder in known if folder.state.get("status") != "finished"]
+        unfinished = [folder for folder in known if not folder.is_finished]
         if wanted == "newest":
             if unfinished:
                 return unfinished[-1]
@@ -105,6 +112,10 @@ class ComparisonFolder:
                 f"resume: no unfinished comparison in {results}; leave --resume out to start one"
             )
         for folder in known:
+            if folder.id == wanted and folder.is_finished:
+                raise StorageError(
+                    f"resume: '{wanted}' is finished; its report is {shown(folder.path / _REPORT)}"
+                )
             if folder.id == wanted:
                 return folder
         there = ", ".join(folder.id for folder in known[-3:]) or "none"

@@ -6,7 +6,7 @@ import getpass
 import logging
 import os
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -105,10 +105,17 @@ class RunStore:
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         """Adds one point to each of the metrics."""
+        self._log_points(run_id, [(name, value, step) for name, value in metrics.items()])
+
+    def log_curve(self, run_id: str, name: str, curve: Sequence[tuple[int, float]]) -> None:
+        """Adds many points, each a step and a value, to one metric."""
+        self._log_points(run_id, [(name, value, step) for step, value in curve])
+
+    def _log_points(self, run_id: str, named: Sequence[tuple[str, float, int]]) -> None:
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
-        points = [Metric(name, value, now_ms, step) for name, value in metrics.items()]
+        points = [Metric(name, value, now_ms, step) for name, value, step in named]
         with _translated("cannot write metrics"):
             for start in range(0, len(points), _METRICS_A_REQUEST):
                 self._client.log_batch(run_id, metrics=points[start : start + _METRICS_A_REQUEST])

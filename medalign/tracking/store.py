@@ -156,6 +156,7 @@ class Tracker:
             self._store.log_params(
                 run.id, values.param_values({**result.spec.setting, "seed": result.spec.seed})
             )
+            self._store.log_curve(run.id, "train_loss", values.learning_curve(result))
             self._store.log_metrics(run.id, values.result_metrics(result), values.result_step(result))
             for path in (folder / name for name in _TRIAL_ARTIFACTS) if folder else ():
                 if path.exists():

@@ -80,6 +80,15 @@ def result_metrics(result: TrialResult) -> dict[str, float]:
     return metric_values(numbers)
 
 
+def learning_curve(result: TrialResult) -> list[tuple[int, float]]:
+    """Step and training loss of every optimisation step; a loss that is not finite is left out."""
+    return [
+        (round(share * FULL_BUDGET_STEPS), loss)
+        for share, loss in result.learning_curve
+        if math.isfinite(loss)
+    ]
+
+
 def result_step(result: TrialResult) -> int:
     """Where on the time axis a trial ended."""
     if result.status == "completed":
