@@ -416,7 +416,7 @@ def _plan_text(experiment: Experiment, data: PreparedData, slots: Slots) -> str:
         "questions": f"{len(data.train)} to learn from, {len(data.validation)} for validation, {len(data.test)} for "
         f"the test ({num_scored} with options, {len(data.test) - num_scored} answered in writing), "
         f"out of {', '.join(experiment.data.sources)}",
-        "left out": "; ".join(f"{number} for {reason}" for reason, number in data.drops.items()),
+        "left out": ", ".join(f"{number} question(s) ({reason})" for reason, number in data.drops.items()),
         "trials": f"{experiment.trials} setting(s) tried for each method; the best one is trained again over "
         f"{experiment.seeds} seed(s) and answers the test",
         "slots": f"{slots.num_slots} trial(s) at once, each on {slots.slot.num_cores} CPU core(s){gpu}",

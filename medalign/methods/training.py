@@ -61,7 +61,7 @@ class LoraSettings:
     lora_targets: Literal["attention", "all_linear"] = "attention"
     epochs: int = 1
     batch_size: int = 8
-    tokens_at_once: int = 512
+    tokens_at_once: int = 256
     warmup_share: float = 0.1
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
@@ -347,17 +347,16 @@ def _checkpoint_callback(run: MethodRun, predictor: Predictor) -> Any:
     due = list(run.checkpoints)
 
     class Checkpoints(TrainerCallback):
-        def on_log(self, args, state, control, logs=None, **kwargs):  # type: ignore[no-untyped-def]
+        # Called after every step, once its loss is known: a diverged model is not scored.
+        def on_log(self, args, state, control, logs=None, model=None, **kwargs):  # type: ignore[no-untyped-def]
             if logs is None or "loss" not in logs:
                 return
             if not math.isfinite(logs["loss"]):
                 raise TrainingDivergedError(
                     f"the training loss is {logs['loss']} at step {state.global_step}"
                 )
-            run.learning_curve.append((state.global_step / state.max_steps, float(logs["loss"])))
-
-        def on_step_end(self, args, state, control, model=None, **kwargs):  # type: ignore[no-untyped-def]
             share = state.global_step / state.max_steps
+            run.learning_curve.append((share, float(logs["loss"])))
             if due and due[0] <= share < 1:
                 while due and due[0] <= share:
                     due.pop(0)

@@ -233,6 +233,7 @@ def load_base(name: str, precision: Precision = "auto", device: str | None = Non
         )
     if resolved not in ("nf4", "int8"):
         model.to(target)
+    _keep_trainable(model)
     model.requires_grad_(False).eval()
     tokenizer = load_tokenizer(folder)
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -241,12 +242,25 @@ def load_base(name: str, precision: Precision = "auto", device: str | None = Non
     )
 
 
+def _keep_trainable(model: PreTrainedModel) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights when a CPU first scores with them.
+
+    What is repacked has no backward pass and stays so in training: gradients would silently lose what flows through
+    the base's layers (bitsandbytes 0.50, processors with AVX512-BF16).
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
 @contextlib.contextmanager
 def _model_errors(folder: Path) -> Iterator[None]:
     """What transformers says of a broken checkpoint, as one line."""
+    from safetensors import SafetensorError
+
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
             f"model: the checkpoint in {folder} cannot be loaded ({type(error).__name__}: {reason}); "

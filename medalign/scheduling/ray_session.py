@@ -26,6 +26,8 @@ _DEFAULTS = {
     # Relative paths mean in a trial what they mean in the command that started it.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    # glibc gives each thread an arena that it fills with holes: a trial's memory then grows with every step.
+    "MALLOC_ARENA_MAX": "1",
 }
 # A private cluster on the loopback address, gone with its process, needs no token file in the user's home.
 _LOCAL_DEFAULTS = {"RAY_AUTH_MODE": "disabled"}

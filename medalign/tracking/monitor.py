@@ -24,6 +24,8 @@ class MachineMonitor:
         try:
             from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+            # A sample that meets a busy store is lost, and its traceback would tear the live table.
+            logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
             # A comparison that is continued goes on after its last sample.
             self._monitor = SystemMetricsMonitor(run_id, resume_logging=True, tracking_uri=uri)
             self._monitor.start()

@@ -137,7 +137,9 @@ class TestSearch:
         assert result.history == tuple(reported) and len(reported) == 1
         assert (result.score, result.metrics) == (reported[0].score, reported[0].metrics)
         assert result.tie_break == reported[0].metrics["mean_gold_probability"]
-        assert len(result.learning_curve) == (2 if method in ("sft", "dpo") else 0)
+        assert [share for share, _ in result.learning_curve] == (
+            [0.125, 0.25] if METHODS[method].relative_cost > 1 else []
+        )
         assert "stopped early" in result.reason
         assert not (Path(job.folder) / "trials").exists()
 
@@ -228,7 +230,9 @@ class TestReferenceTable:
         rows = [chat.preference_row(q, pair) for q, pair in zip(TRAIN, job.pairs, strict=True)]
         expected = Predictor(base, Meter()).score_rows(rows)
         table = json.loads((Path(job.folder) / REFERENCE_FILE).read_text(encoding="utf-8"))
-        assert [tuple(row) for row in table] == pytest.approx(expected, abs=1e-4)
+        assert len(table) == len(TRAIN)
+        for row, logprobs in zip(table, expected, strict=True):
+            assert row == pytest.approx(logprobs, abs=1e-3)
 
     def test_it_is_written_by_the_first_dpo_trial_and_used_by_all_others(self, job: TrialJob) -> None:
         file = Path(job.folder) / REFERENCE_FILE
@@ -256,7 +260,7 @@ class TestReferenceTable:
 
 
 def test_a_diverged_trial_leaves_the_runner_as_it_was(job: TrialJob) -> None:
-    runner = TrialRunner(job)
+    runner = TrialRunner(dataclasses.replace(job, checkpoints=()))
     with pytest.raises(TrainingDivergedError, match="the training loss is"):
         runner(spec("sft", learning_rate=1e30), ignore)
     assert without_cost(runner(spec("base"), ignore)) == without_cost(TrialRunner(job)(spec("base"), ignore))
@@ -275,11 +279,10 @@ def test_the_scoring_rule_of_the_comparison_decides_what_is_chosen(job: TrialJob
     for scoring in ("raw", "normalised"):
         changed = dataclasses.replace(job, validation=asked, scoring=scoring)
         result = TrialRunner(changed)(spec("base"), ignore)
-        assert [p.chosen for p in kept(job, result)] == [
-            getattr(p, f"chosen_{scoring}") for p in kept(job, result)
-        ]
+        predictions = kept(job, result)
+        assert [p.chosen for p in predictions] == [getattr(p, f"chosen_{scoring}") for p in predictions]
+        assert any(p.chosen_raw != p.chosen_normalised for p in predictions)
         assert result.score == result.metrics[f"accuracy_{scoring}"]
-    assert result.metrics["accuracy_raw"] != result.metrics["accuracy_normalised"]
 
 
 def test_answers_come_in_the_order_of_the_questions(base: BaseModel) -> None:

@@ -26,26 +26,14 @@ from medalign.modeling.base_models import (
 from medalign.modeling.chat import Chat
 from medalign.modeling.metering import Meter
 from medalign.modeling.predictor import Predictor
-from medalign.records import Question
 from tests.markers import slow
 from tests.modeling.conftest import TinyBase, TinyFolder
 from tests.modeling.examples import choice, decision, free_text
 from tests.tiny_models import ARCHITECTURES, Architecture, make_tiny
 
-CAPITALS = [
-    Question(
-        id=f"made-{right}",
-        source="made",
-        kind="choice",
-        text=text,
-        answer=right,
-        options=("insulin", "vitamin C", "a broken leg", "penicillin"),
-    )
-    for text, right in (
-        ("Which vitamin prevents scurvy?", "vitamin C"),
-        ("Which hormone lowers blood sugar?", "insulin"),
-        ("Which of these is an antibiotic?", "penicillin"),
-    )
+KNOWN = [
+    choice(0, text="Which vitamin prevents scurvy?"),
+    choice(1, text="Which hormone lowers blood sugar?"),
 ]
 
 
@@ -64,27 +52,19 @@ def embedded_scores(embedded_folder: Path) -> Callable[[Precision], list[float]]
     def scores(precision: Precision) -> list[float]:
         if precision not in kept:
             predictor = Predictor(load_base(EMBEDDED_MODEL, precision, "cpu"), Meter())
-            kept[precision] = [score for row in predictor.score_options(CAPITALS) for score in row]
+            kept[precision] = [score for row in predictor.score_options(KNOWN) for score in row]
         return kept[precision]
 
     return scores
 
 
-@pytest.mark.parametrize(("precision", "close"), [("bf16", 0.5), ("int8", 1.5), ("nf4", 6.0)])
+@pytest.mark.parametrize(("precision", "close"), [("bf16", 0.2), ("int8", 0.8), ("nf4", 2.5)])
 def test_the_embedded_model_scores_alike_at_every_precision(
     embedded_scores: Callable[[Precision], list[float]], precision: Precision, close: float
 ) -> None:
     found, exact = embedded_scores(precision), embedded_scores("fp32")
-    assert found == pytest.approx(exact, abs=close)
-    assert found != exact
-    assert max(exact) - min(exact) > 2 * close
-
-
-def test_the_embedded_model_knows_what_penicillin_is(
-    embedded_scores: Callable[[Precision], list[float]],
-) -> None:
-    last = embedded_scores("fp32")[-4:]
-    assert max(range(4), key=last.__getitem__) == CAPITALS[-1].options.index("penicillin")
+    differences = [abs(one - other) for one, other in zip(found, exact, strict=True)]
+    assert 0 < sum(differences) / len(differences) < close  # nats
 
 
 def test_the_embedded_model_writes_a_line(embedded_folder: Path) -> None:
@@ -172,7 +152,7 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
     assert one_line(raised)
 
 
-@pytest.mark.parametrize("name", ["nonsense", "", "a/b/c", "./gone", "/gone/model", "~/gone"])
+@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "./gone", "/gone/model", "~/gone"])
 def test_a_nonsense_name_is_answered_with_what_would_do(name: str) -> None:
     with pytest.raises(
         ModelError, match=r"is no folder here and no Hub id; use smollm2-135m, a local folder"

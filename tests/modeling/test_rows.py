@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medalign.modeling.base_models import BaseModel
+from medalign.modeling.base_models import BaseModel, Precision
 from medalign.modeling.lora import attached_lora, lora_config
 from medalign.modeling.rows import (
     PrefixCache,
@@ -202,6 +202,21 @@ def test_the_training_gradient_is_that_of_the_stock_cross_entropy(
         return -token_logprobs(base.model, batch_of(base, rows)).mean()
 
     assert_equal_gradients(lora_gradients(base, ours), lora_gradients(base, stock))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8", "nf4"])
+def test_scoring_in_between_does_not_change_the_gradient(tiny_base: TinyBase, precision: Precision) -> None:
+    """bitsandbytes repacks 4-bit weights when a CPU first scores with them; what is repacked has no backward pass."""
+    base, rows = tiny_base("llama", precision), random_rows()
+
+    def gradients() -> dict[str, torch.Tensor]:
+        base.model.train()
+        return lora_gradients(base, lambda: -token_logprobs(base.model, batch_of(base, rows)).mean())
+
+    before = gradients()
+    base.model.eval()
+    logprobs(base, rows)
+    assert_equal_gradients(gradients(), before)
 
 
 def test_the_gradient_of_a_preference_is_that_of_two_separate_passes(tiny_base: TinyBase) -> None:

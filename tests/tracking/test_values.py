@@ -38,6 +38,13 @@ def test_a_trial_ends_on_the_time_axis_where_it_stopped():
     assert values.result_step(TrialResult(spec=SPEC, status="failed")) == 0
 
 
+def test_learning_curve_has_the_share_of_the_budget_as_its_step_and_no_loss_that_is_not_finite():
+    curve = ((0.25, 2.0), (0.5, math.nan), (1.0, 1.5))
+    result = TrialResult(spec=SPEC, status="completed", learning_curve=curve)
+    assert values.learning_curve(result) == [(250, 2.0), (1000, 1.5)]
+    assert values.learning_curve(TrialResult(spec=SPEC, status="failed")) == []
+
+
 def test_cost_of_a_trial_is_among_its_metrics_and_an_absent_score_is_not():
     metrics = values.result_metrics(TrialResult(spec=SPEC, status="failed", cost=Cost(tokens_trained=7)))
     assert metrics["tokens_trained"] == 7 and "validation_accuracy" not in metrics
