@@ -202,10 +202,10 @@ def _row_trainer(
     The effective batch, and so the mathematics, does not depend on how a step is cut into parts.
     """
 
-    class RowTrainer(trainer_class):  # type: ignore[misc]
+    class RowTrainer(trainer_class):
         def training_step(self, model, inputs, num_items_in_batch=None):  # type: ignore[no-untyped-def]
             model.train()
-            total = 0.0
+            total: Any = 0.0
             for part in inputs["parts"]:
                 with run.base.computing(training=True):
                     loss = loss_share(run.base.model, part)

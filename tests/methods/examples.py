@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medalign.data.preferences import build_pairs
-from medalign.methods.base import AdaptedModel, MethodRun, TrainingData
-from medalign.methods.catalog import method_named
+from medalign.methods.base import MethodRun, TrainingData
 from medalign.modeling.base_models import BaseModel, load_base
 from medalign.modeling.metering import Meter
 from medalign.modeling.predictor import Predictor
 from medalign.records import DECISIONS, Question
-from tests.tiny_models import Architecture, make_tiny
 
 if TYPE_CHECKING:
-    import pytest
+    pass
 
 AGENTS = ("iron", "zinc", "insulin", "vitamin C", "aspirin", "heparin")
 

@@ -23,9 +23,11 @@ from medalign.records import Question
 from tests.methods.examples import mixed
 
 
-def prepared(train: tuple[Question, ...] = mixed(6), test: tuple[Question, ...] = mixed(3, start=9)) -> PreparedData:
+def prepared(
+    train: tuple[Question, ...] = mixed(6), test: tuple[Question, ...] = mixed(3, start=9)
+) -> PreparedData:
     pairs = tuple(build_pairs(train, seed=0))
-    splits = {"train": train, "validation": mixed(3, start=6), "test": test, "pairs": pairs}
+    splits: dict[str, Any] = {"train": train, "validation": mixed(3, start=6), "test": test, "pairs": pairs}
     return PreparedData(
         train=train,
         validation=mixed(3, start=6),
@@ -87,7 +89,9 @@ def test_a_change_in_any_part_is_named_with_both_values(path: tuple[str, ...]) -
 
 def test_all_changes_are_named_at_once() -> None:
     now = contract(model="other", scoring="normalised")
-    with pytest.raises(ContractError, match=r"base\.model: smollm2-135m, now other; scoring\.rule: raw, now normal"):
+    with pytest.raises(
+        ContractError, match=r"base\.model: smollm2-135m, now other; scoring\.rule: raw, now normal"
+    ):
         check_same_contract(contract(), now)
 
 
@@ -114,7 +118,9 @@ def test_what_one_of_them_lacks_is_a_change() -> None:
         ({"defaults": {"sft": default_setting("sft") | {"batch_size": 9}}}, None),
     ],
 )
-def test_what_is_given_another_value_is_what_is_named(changes: dict[str, Any], named: list[str] | None) -> None:
+def test_what_is_given_another_value_is_what_is_named(
+    changes: dict[str, Any], named: list[str] | None
+) -> None:
     with pytest.raises(ContractError, match="another contract") as error:
         check_same_contract(contract(), contract(**changes))
     found = [line.split(":")[0] for line in str(error.value).split("(", 1)[1].split("; ")]

@@ -105,7 +105,7 @@ def test_a_kind_that_the_pool_lacks_is_asked_without_demonstrations() -> None:
 
 @every_way
 def test_the_same_seed_shows_the_same(selection: str, order: str) -> None:
-    settings = {"selection": selection, "order": order, "shots": 4}
+    settings: dict[str, Any] = {"selection": selection, "order": order, "shots": 4}
     for asked in ASKED:
         assert picked(asked, seed=7, **settings) == picked(asked, seed=7, **settings)
 
@@ -115,7 +115,7 @@ def test_the_same_seed_shows_the_same(selection: str, order: str) -> None:
 def test_what_is_shown_depends_on_the_seed_only_where_the_method_says_so(
     selection: str, order: str, shots: int
 ) -> None:
-    settings = {"selection": selection, "order": order, "shots": shots}
+    settings: dict[str, Any] = {"selection": selection, "order": order, "shots": shots}
     shown = [[picked(asked, seed=seed, **settings) for asked in ASKED] for seed in range(4)]
     by_chance = any(other != shown[0] for other in shown[1:])
     said = method_named("icl").depends_on_seed(settings)

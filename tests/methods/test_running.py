@@ -45,7 +45,7 @@ class Sealed(tuple[Question, ...]):
     def _opened(self, *_: Any) -> NoReturn:
         raise AssertionError("a search trial looked at the test questions")
 
-    __iter__ = __getitem__ = __len__ = __bool__ = _opened  # type: ignore[assignment]
+    __iter__ = __getitem__ = __len__ = __bool__ = _opened
 
 
 @pytest.fixture

@@ -14,8 +14,7 @@ import torch
 from medalign.data.preferences import build_pairs
 from medalign.data.prompts import SYSTEM_TEXT, answer_text, prompt_text
 from medalign.errors import ConfigError
-from medalign.methods.base import MethodRun
-from medalign.methods.catalog import METHODS, method_named
+from medalign.methods.catalog import method_named
 from medalign.methods.dpo import DpoSettings
 from medalign.methods.sft import SftSettings
 from medalign.methods.training import TrainingDivergedError, dpo_loss
@@ -365,12 +364,13 @@ def test_all_settings_out_of_range_are_named_at_once() -> None:
     [("lora_dropout", 0.0, 0.99), ("warmup_share", 0.0, 1.0), ("weight_decay", 0.0, 9.0)],
 )
 def test_bounds_are_included(name: str, low: float, high: float) -> None:
-    assert getattr(SftSettings(**{name: low}), name) == low
-    assert getattr(SftSettings(**{name: high}), name) == high
+    for bound in (low, high):
+        setting: dict[str, Any] = {name: bound}
+        assert getattr(SftSettings(**setting), name) == bound
 
 
 def test_settings_cannot_be_changed_past_their_checks() -> None:
-    with pytest.raises(AttributeError, match="cannot assign|can't set"):
+    with pytest.raises(AttributeError, match=r"cannot assign|can't set"):
         SftSettings().epochs = 0  # type: ignore[misc]
 
 

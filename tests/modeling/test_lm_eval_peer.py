@@ -76,7 +76,7 @@ def by_the_peer(
     task = {
         "task": "asked",
         "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(asked)}},
+        "dataset_kwargs": {"data_files": {"test": str(asked)}, "cache_dir": str(folder / "cache")},
         "test_split": "test",
         "output_type": "multiple_choice",
         "doc_to_text": "{{prompt}}",
