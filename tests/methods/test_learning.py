@@ -66,7 +66,7 @@ def test_a_tiny_model_learns_a_rule_from_the_labels_and_nothing_from_shuffled_on
     - dpo: 0.67, 0.67, 0.67, 0.67 and 0.98 with the true labels, 0.33 to 0.40 with shuffled ones.
     """
     train, test = cases
-    setting = setting | {"lora_rank": 8, "lora_targets": "all_linear"}
+    setting = setting | {"lora_rank": 8, "lora_targets": "all_linear", "tokens_at_once": 4096}
     assert accuracy(Predictor(base, Meter()), test) < 0.5
     assert learnt(method, base, train, test, setting) > least
     assert learnt(method, base, with_shuffled_answers(train, seed=0), test, setting) < 0.5

