@@ -35,6 +35,11 @@ class Question:
         specialty: Medical specialty or subject.
         group: Questions of one group (same fact, abstract or case) never cross splits.
         split: The source's official split, or None where it has none.
+        aliases: Other wordings of a free-text answer that are as right.
+        must_have: Statements that a written answer must make to be complete.
+        nice_to_have: Statements that it may make.
+        image: Path or name of an image without which the question cannot be answered, or empty.
+        is_harmful: The question asks for something harmful, and the answer is a refusal.
     """
 
     id: str
@@ -49,6 +54,11 @@ class Question:
     specialty: str = "unspecified"
     group: str = ""
     split: Split | None = None
+    aliases: tuple[str, ...] = ()
+    must_have: tuple[str, ...] = ()
+    nice_to_have: tuple[str, ...] = ()
+    image: str = ""
+    is_harmful: bool = False
 
     @property
     def answer_index(self) -> int | None:
@@ -69,7 +79,8 @@ class PreferencePair:
         question_id: The training question that both answer.
         chosen: The right answer, with the rationale where the question has one.
         rejected: A wrong answer in the same form and of like length.
-        origin: How the rejected answer was made (`option`, `decision`, `distractor`, `other_answer`).
+        origin: How the rejected answer was made (`option`, `decision`, `distractor`, `other_answer`;
+            `ready` for a pair that a file gave, `graded` for two answers that people judged).
     """
 
     question_id: str

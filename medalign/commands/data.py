@@ -30,8 +30,15 @@ def _data(prog: str, argv: Sequence[str] | None) -> int:
 
     for name, source in SOURCES.items():
         print(f"{name}\n  {source.description}")
-        facts = {"kinds": ", ".join(source.kinds), "languages": ", ".join(source.languages)}
-        facts |= {"from": source.access, "licence": source.licence, "cite": source.citation}
+        facts = {
+            "serves": ", ".join(source.serves),
+            "languages": ", ".join(source.languages),
+            "access": source.access,
+            "from": source.origin,
+            "licence": source.licence,
+            "cite": source.citation,
+            "faults": "\n             ".join(source.known_faults) or "none known",
+        }
         for label, text in facts.items():
             print(f"  {label + ':':<11}{text}")
     return OK

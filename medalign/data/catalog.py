@@ -9,17 +9,16 @@ from types import MappingProxyType
 from medalign.data.embedded.source import EmbeddedSource
 from medalign.data.medmcqa import MedMCQASource
 from medalign.data.pubmed_qa import PubMedQASource
-from medalign.data.sources import Source
+from medalign.data.sources import Loaded, Source
 from medalign.errors import DataError
 from medalign.records import Question
 
-SOURCES: Mapping[str, type[Source]] = MappingProxyType(
-    {
-        EmbeddedSource.name: EmbeddedSource,
-        PubMedQASource.name: PubMedQASource,
-        MedMCQASource.name: MedMCQASource,
-    }
+_SOURCES: tuple[type[Source], ...] = (
+    EmbeddedSource,
+    PubMedQASource,
+    MedMCQASource,
 )
+SOURCES: Mapping[str, type[Source]] = MappingProxyType({source.name: source for source in _SOURCES})
 
 
 def find_source(spec: str) -> tuple[Source, str | None]:
@@ -37,11 +36,20 @@ def find_source(spec: str) -> tuple[Source, str | None]:
     return SOURCES[name](), location or None
 
 
-def load_source(spec: str) -> list[Question]:
-    """The questions of `name` or `name:location`, as the source gives them, not yet cleaned.
+def read_source(spec: str) -> Loaded:
+    """All that `name` or `name:location` gives: questions not yet cleaned, ready pairs, what was dropped.
 
     Raises:
         DataError: If the source, its location or one of its records cannot be used.
     """
     source, location = find_source(spec)
     return source.load(location)
+
+
+def load_source(spec: str) -> list[Question]:
+    """The questions alone of `read_source`.
+
+    Raises:
+        DataError: If the source, its location or one of its records cannot be used.
+    """
+    return list(read_source(spec).questions)

@@ -1,4 +1,4 @@
-"""Records out of local files: JSON Lines (plain or gzip), JSON, CSV and Parquet."""
+"""Records out of local files: JSON Lines, JSON and CSV (plain or gzip), and Parquet."""
 
 from __future__ import annotations
 
@@ -6,15 +6,33 @@ import csv
 import gzip
 import json
 import os
+import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from types import MappingProxyType
+from typing import IO, Any, NamedTuple
 
 from medalign.errors import DataError
+from medalign.records import Split
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
+# Longest cell of a CSV file, in characters; the library's own limit is below the longest clinical notes.
+LARGEST_CELL = 2**24
+
+SPLIT_NAMES: Mapping[str, Split] = MappingProxyType(
+    {
+        "train": "train",
+        "training": "train",
+        "validation": "validation",
+        "valid": "validation",
+        "val": "validation",
+        "dev": "validation",
+        "test": "test",
+    }
+)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,15 +42,22 @@ class Row:
     Attributes:
         place: File or Hub data set.
         line: Line in a text file, else the record's number; both count from 1.
+        within: Where in a nested record, such as `data[0].paragraphs[3]`; empty for a whole one.
     """
 
     place: str
     line: int
     values: Mapping[str, Any]
+    within: str = ""
+
+    @property
+    def where(self) -> str:
+        """File and line, and the place within the record."""
+        return ": ".join(part for part in (f"{self.place}:{self.line}", self.within) if part)
 
     def fault(self, message: str) -> DataError:
         """The error to raise for a fault in this record."""
-        return DataError(f"{self.place}:{self.line}: {message}")
+        return DataError(f"{self.where}: {message}")
 
     def value(self, name: str) -> Any:
         """The field as it stands.
@@ -56,24 +81,79 @@ class Row:
             return ""
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             return str(value)
-        raise self.fault(f"{name}: holds {value!r}; text is wanted")
+        raise self.fault(f"{name}: holds {_short(value)}; text is wanted")
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A field that must hold a list of texts; null gives none.
+
+        Raises:
+            DataError: If the field is missing or holds something else.
+        """
+        value = self.value(name)
+        if value is None:
+            return ()
+        if _is_list(value) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise self.fault(f"{name}: holds {_short(value)}; a list of texts is wanted")
+
+    def whole_number(self, name: str, low: int, high: int) -> int:
+        """A field that must hold a whole number from low to high; a text that writes one will do.
+
+        Raises:
+            DataError: If the field is missing or holds something else.
+        """
+        value = self.value(name)
+        try:
+            number = int(value)
+        except (TypeError, ValueError):
+            number = low - 1
+        is_exact = not isinstance(value, bool) and not (isinstance(value, float) and value != number)
+        if is_exact and low <= number <= high:
+            return number
+        raise self.fault(f"{name}: holds {_short(value)}; {low} to {high} is wanted")
+
+    def parts(self, name: str) -> Iterator[Row]:
+        """The records in a field that must hold a list of objects, each with its place.
+
+        Raises:
+            DataError: If the field is missing or holds something else.
+        """
+        value = self.value(name)
+        if not _is_list(value) or not all(isinstance(item, Mapping) for item in value):
+            raise self.fault(f"{name}: holds {_short(value)}; a list of objects is wanted")
+        for number, item in enumerate(value):
+            yield self.part(f"{name}[{number}]", item)
+
+    def part(self, path: str, values: Mapping[str, Any]) -> Row:
+        """A record inside this one."""
+        within = f"{self.within}.{path}" if self.within else path
+        return Row(place=self.place, line=self.line, values=values, within=within)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def read_records(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields (line number, record) pairs; a record of `.json` and `.parquet` has its number, from 1.
 
     Args:
-        path: A file with one of `SUFFIXES`. A `.json` file may hold a list of records or JSON Lines.
+        path: A file with one of `SUFFIXES`. A `.json` file may hold a list of records, one object or JSON Lines.
 
     Raises:
         DataError: If the file cannot be read, or a line is not valid JSON or no object.
     """
     path = Path(path)
-    readers = {".parquet": _parquet_records, ".csv": _csv_records, ".json": _json_records}
     if not path.name.endswith(SUFFIXES):
         raise DataError(f"{path}: cannot read this kind of file; give one of {', '.join(SUFFIXES)}")
+    readers = {"parquet": _parquet_records, "csv": _csv_records, "json": _json_records, "jsonl": _json_lines}
     try:
-        yield from readers.get(path.suffix, _json_lines)(path)
+        yield from readers[path.name.removesuffix(".gz").rpartition(".")[2]](path)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not valid UTF-8 ({error.reason} at byte {error.start})") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -86,46 +166,72 @@ def read_rows(path: str | Path) -> Iterator[Row]:
         yield Row(place=str(path), line=line, values=values)
 
 
-def split_files(location: str) -> list[tuple[Path, str | None]]:
+class SplitFiles(NamedTuple):
+    """The data files at a location: those whose names tell a split, and those that are left alone."""
+
+    named: list[tuple[Path, Split | None]]
+    skipped: list[Path]
+
+
+def split_files(location: str, names: Mapping[str, Split] = SPLIT_NAMES) -> SplitFiles:
     """The files of a local data set with the split that each one's name tells, in order of their names.
 
-    A folder gives every file named for a split (`train.jsonl.gz`, `test-00000-of-00001.parquet`, `dev.json`);
-    a single file gives itself, with None where its name tells no split. `dev` and `val` mean `validation`.
+    A folder gives every file whose name holds the word for one split (`train.jsonl.gz`, `dev.json`,
+    `test-00000-of-00001.parquet`, `MS-TrainingSet.csv`); a single file gives itself, with None where its name
+    tells no split.
+
+    Args:
+        names: Word, in lower case -> official split.
 
     Raises:
         DataError: If there is no such location, or no file in it is named for a split.
     """
     path = Path(location).expanduser()
     if path.is_file():
-        return [(path, _split_of(path))]
-    if not path.is_dir():
-        raise DataError(f"data: no file or folder {location!r}; give an existing one")
-    found = sorted(file for file in path.iterdir() if file.is_file())
-    named = [(file, _split_of(file)) for file in found if file.name.endswith(SUFFIXES) and _split_of(file)]
+        return SplitFiles([(path, split_of(path, names))], [])
+    found = data_files(location)
+    named = [(file, split) for file in found if (split := split_of(file, names))]
     if not named:
-        names = ", ".join(file.name for file in found[:8]) or "no file"
+        held = ", ".join(sorted(file.name for file in path.iterdir())[:8]) or "no file"
         raise DataError(
-            f"data: {location!r} holds {names}; name files train, validation or test, "
+            f"data: {location!r} holds {held}; name files train, validation or test, "
             f"with one of {', '.join(SUFFIXES)}"
         )
-    return named
+    return SplitFiles(list(named), [file for file in found if not split_of(file, names)])
 
 
-def _split_of(path: Path) -> str | None:
-    stem = path.name.split(".")[0].split("-")[0].lower()
-    known = {
-        "train": "train",
-        "validation": "validation",
-        "val": "validation",
-        "dev": "validation",
-        "test": "test",
-    }
-    return known.get(stem)
+def data_files(location: str) -> list[Path]:
+    """The files in a folder that `read_records` can read, in order of their names; a file gives itself.
+
+    Raises:
+        DataError: If there is no such location.
+    """
+    path = Path(location).expanduser()
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError(f"data: no file or folder {location!r}; give an existing one")
+    return sorted(file for file in path.iterdir() if file.is_file() and file.name.endswith(SUFFIXES))
+
+
+def split_of(path: Path, names: Mapping[str, Split] = SPLIT_NAMES) -> Split | None:
+    """The split that a file's name tells; None where it holds the word for none, or for several."""
+    stem = path.name[
+        : -len(next((end for end in sorted(SUFFIXES, key=len)[::-1] if path.name.endswith(end)), ""))
+    ]
+    words = {word.lower() for word in _WORD.findall(stem)}
+    told = {split for word, split in names.items() if word in words}
+    return told.pop() if len(told) == 1 else None
+
+
+def _open_text(path: Path, **options: Any) -> IO[str]:
+    # utf-8-sig: some writers put a byte-order mark first, which is no part of the text.
+    opener: Callable[..., IO[str]] = gzip.open if path.suffix == ".gz" else open
+    return opener(path, "rt", encoding="utf-8-sig", **options)
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    opener: Callable[..., IO[str]] = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as stream:
+    with _open_text(path) as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():
                 yield number, _parse_object(line.rstrip(), path, number)
@@ -133,8 +239,7 @@ def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _parse_object(text: str, path: Path, line: int) -> dict[str, Any]:
     try:
-        # Some writers put a byte-order mark first; it is no part of the JSON.
-        record = json.loads(text.removeprefix("\ufeff"))
+        record = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{line}: not valid JSON ({error.msg} at column {error.colno})") from error
     except RecursionError as error:
@@ -145,24 +250,36 @@ def _parse_object(text: str, path: Path, line: int) -> dict[str, Any]:
 
 
 def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    text = path.read_text(encoding="utf-8-sig")
-    if not text.lstrip().startswith("["):
-        yield from _json_lines(path)
-        return
+    with _open_text(path) as stream:
+        text = stream.read()
     try:
-        records = json.loads(text)
+        held = json.loads(text)
     except json.JSONDecodeError as error:
+        # A first line that is a record by itself: JSON Lines under the name of JSON.
+        if _is_object(text.lstrip().partition("\n")[0]):
+            yield from _json_lines(path)
+            return
         raise DataError(
             f"{path}:{error.lineno}: not valid JSON ({error.msg} at column {error.colno})"
         ) from error
-    for number, record in enumerate(records, start=1):
+    except RecursionError as error:
+        raise DataError(f"{path}:1: not valid JSON (nested too deeply)") from error
+    for number, record in enumerate(held if isinstance(held, list) else [held], start=1):
         if not isinstance(record, dict):
             raise DataError(f"{path}:{number}: holds a JSON {type(record).__name__}; an object is wanted")
         yield number, record
 
 
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except (json.JSONDecodeError, RecursionError):
+        return False
+
+
 def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    csv.field_size_limit(max(csv.field_size_limit(), LARGEST_CELL))
+    with _open_text(path, newline="") as stream:
         reader = csv.DictReader(stream, strict=True)
         try:
             for record in reader:
@@ -179,9 +296,13 @@ def _parquet_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     import pyarrow
     import pyarrow.parquet
 
+    number = 0
     try:
-        records = pyarrow.parquet.read_table(path).to_pylist()
+        with pyarrow.parquet.ParquetFile(path) as table:
+            for batch in table.iter_batches(batch_size=4096):
+                for record in batch.to_pylist():
+                    number += 1
+                    yield number, record
     except (pyarrow.ArrowException, OSError) as error:
         first_line = str(error).splitlines()[0]
         raise DataError(f"{path}: not valid Parquet ({first_line})") from error
-    yield from enumerate(records, start=1)

@@ -3,13 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from medalign.data.files import Row
 from medalign.errors import DataError
+from medalign.records import Split
 
 
-def hub_rows(dataset: str, *, config: str | None, split: str, source: str) -> Iterator[Row]:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubPart:
+    """One split of a data set on the Hub, and what it is officially.
+
+    Attributes:
+        dataset: Repository, `owner/name`.
+        config: Configuration (subset), or None for the only one.
+        name: The split's name there.
+        split: Our split; None where the data set has no official one.
+        file: File of the repository to read, where its configuration does not name it.
+    """
+
+    dataset: str
+    config: str | None = None
+    name: str = "train"
+    split: Split | None = None
+    file: str | None = None
+
+
+def hub_rows(part: HubPart, *, source: str) -> Iterator[Row]:
     """Yields the records of one split of a data set on the Hub (or in its local cache).
+
+    Only data files are read (Parquet, JSON, CSV); no code of the repository is ever run.
 
     Args:
         source: Name of the source, for the advice in the error.
@@ -19,14 +42,16 @@ def hub_rows(dataset: str, *, config: str | None, split: str, source: str) -> It
     """
     import datasets
 
+    files = None if part.file is None else {part.name: part.file}
     try:
-        table = datasets.load_dataset(dataset, config, split=split)
+        table = datasets.load_dataset(part.dataset, part.config, split=part.name, data_files=files)
     # datasets, huggingface_hub, httpx and fsspec raise a dozen kinds of errors here, none with a common base.
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DataError(
-            f"data: cannot get {dataset} ({split}) from the Hugging Face Hub ({reason}); "
+            f"data: cannot get {part.dataset} ({part.name}) from the Hugging Face Hub ({reason}); "
             f"connect to the internet, or give a local copy as {source}:FOLDER"
         ) from error
+    place = f"{part.dataset}/{part.config or 'default'}/{part.name}"
     for number, record in enumerate(table, start=1):
-        yield Row(place=f"{dataset}/{split}", line=number, values=dict(record))
+        yield Row(place=place, line=number, values=dict(record))

@@ -90,14 +90,19 @@ def test_a_missing_field_is_told_with_the_fields_found(tmp_path: Path) -> None:
 
 
 def test_splits_are_told_from_the_names_of_files(tmp_path: Path) -> None:
-    for name in ("train.jsonl", "dev.json", "test-00000-of-00001.parquet", "notes.txt", "other.jsonl"):
+    names = ["dev.json", "MS-TrainingSet-Full.csv", "phrases_no_exclude_test.jsonl", "train.jsonl.gz"]
+    for name in [*names, "notes.txt", "other.jsonl", "train_and_test.jsonl", "test-00000-of-00001.parquet"]:
         (tmp_path / name).touch()
-    assert [(path.name, split) for path, split in split_files(str(tmp_path))] == [
-        ("dev.json", "validation"),
-        ("test-00000-of-00001.parquet", "test"),
-        ("train.jsonl", "train"),
-    ]
-    assert split_files(str(tmp_path / "other.jsonl"))[0][1] is None
+    found = split_files(str(tmp_path))
+    assert {path.name: split for path, split in found.named} == {
+        "dev.json": "validation",
+        "MS-TrainingSet-Full.csv": "train",
+        "phrases_no_exclude_test.jsonl": "test",
+        "train.jsonl.gz": "train",
+        "test-00000-of-00001.parquet": "test",
+    }
+    assert [path.name for path in found.skipped] == ["other.jsonl", "train_and_test.jsonl"]
+    assert split_files(str(tmp_path / "other.jsonl")).named[0][1] is None
 
 
 def test_a_folder_without_split_files_is_told_with_what_it_holds(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pytest
 
@@ -11,7 +11,9 @@ from medalign.data import catalog
 from medalign.data.catalog import SOURCES, find_source, load_source
 from medalign.data.cleaning import clean_questions
 from medalign.data.files import Row
+from medalign.data.hub import HubPart
 from medalign.data.medmcqa import without_option_letters
+from medalign.data.sources import SERVICES, Access
 from medalign.errors import DataError
 from medalign.records import KINDS, Question
 
@@ -39,17 +41,18 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 class TestEverySource:
     def load(self, case: Case) -> list[Question]:
-        return SOURCES[case.name]().load(case.location)
+        return list(SOURCES[case.name]().load(case.location).questions)
 
     def test_describes_itself(self, case: Case) -> None:
         source = SOURCES[case.name]
         assert source.name == case.name
-        assert all((source.description, source.licence, source.citation, source.access, source.languages))
-        assert set(source.kinds) <= set(KINDS)
+        assert all((source.description, source.licence, source.citation, source.origin, source.languages))
+        assert source.access in get_args(Access)
+        assert set(source.serves) <= set(SERVICES) and set(source.kinds()) <= set(KINDS)
 
     def test_gives_questions_of_the_kinds_that_it_names_under_its_name(self, case: Case) -> None:
         questions = self.load(case)
-        assert {question.kind for question in questions} <= set(SOURCES[case.name].kinds)
+        assert {question.kind for question in questions} <= set(SOURCES[case.name].kinds())
         assert {question.source for question in questions} == {case.name}
         assert all(question.id.startswith(f"{case.name}-") for question in questions)
 
@@ -186,8 +189,8 @@ def test_a_bad_record_is_told_with_file_line_and_field(
 
 
 def test_the_hub_is_read_when_no_location_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    def rows(dataset: str, *, config: str | None, split: str, source: str) -> list[Row]:
-        assert (dataset, config, split, source) == ("qiaojin/PubMedQA", "pqa_labeled", "train", "pubmed_qa")
+    def rows(part: HubPart, *, source: str) -> list[Row]:
+        assert part == HubPart(dataset="qiaojin/PubMedQA", config="pqa_labeled", name="train")
         values = {
             "pubid": 7,
             "question": "Is it?",
@@ -197,7 +200,7 @@ def test_the_hub_is_read_when_no_location_is_given(monkeypatch: pytest.MonkeyPat
         }
         return [Row(place="hub", line=1, values=values)]
 
-    monkeypatch.setattr("medalign.data.pubmed_qa.hub_rows", rows)
+    monkeypatch.setattr("medalign.data.record_source.hub_rows", rows)
     (question,) = catalog.load_source("pubmed_qa")
     assert question.group == "7" and question.split is None
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import ClassVar
 
 from medalign.data.embedded.options import ChoiceKey, lay_out_options
 from medalign.data.embedded.table import Fact, load_facts
 from medalign.data.fingerprints import stable_hash
-from medalign.data.sources import Source
+from medalign.data.sources import Loaded, Service, Source
 from medalign.errors import DataError
 from medalign.records import DECISIONS, Question, Split
 
@@ -61,18 +62,19 @@ class EmbeddedSource(Source):
     )
     licence = "CC-BY-4.0"
     citation = "The medalign embedded question set, part of medalign"
-    access = f"Comes with the package; embedded, or embedded:{SHARED_FACTS} where train and test share facts"
-    languages = ("en",)
-    kinds = ("choice", "decision", "free_text")
+    origin = f"Comes with the package; embedded, or embedded:{SHARED_FACTS} where train and test share facts"
+    serves: ClassVar[tuple[Service, ...]] = ("choice", "decision", "free text", "rationale", "preference")
 
-    def load(self, location: str | None) -> list[Question]:
+    def load(self, location: str | None) -> Loaded:
         if location not in (None, SHARED_FACTS):
             raise DataError(
                 f"data: embedded has no variant {location!r}; write embedded or embedded:{SHARED_FACTS}"
             )
         facts = load_facts()
         questions = phrase_questions(facts)
-        return questions if location is None else _with_shared_facts(questions, facts)
+        return Loaded(
+            questions=tuple(questions if location is None else _with_shared_facts(questions, facts))
+        )
 
 
 def phrase_questions(facts: Iterable[Fact]) -> list[Question]:
