@@ -158,12 +158,13 @@ class _Comparison:
         return (BASE, *self._experiment.methods)
 
     def _run_trials(self, tracker: Tracker) -> None:
+        from medalign.modeling.base_models import absolute_name
         from medalign.scheduling.ray_tune import run_ray
 
         experiment = self._experiment
         asha = AshaSettings(grace_share=experiment.grace_share, reduction_factor=experiment.reduction_factor)
         job = TrialJob(
-            model=experiment.model.name,
+            model=absolute_name(experiment.model.name),
             precision=experiment.model.precision,
             train=self._data.train,
             validation=self._data.validation,

@@ -61,7 +61,7 @@ class LoraSettings:
     lora_targets: Literal["attention", "all_linear"] = "attention"
     epochs: int = 1
     batch_size: int = 8
-    tokens_at_once: int = 256
+    tokens_at_once: int = 512
     warmup_share: float = 0.1
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0

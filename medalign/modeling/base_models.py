@@ -103,6 +103,12 @@ def resolve_folder(name: str) -> Path:
     return _hub_folder(name)
 
 
+def absolute_name(name: str) -> str:
+    """The name by which a process with another working directory finds the same model; a folder's is its path."""
+    folder = Path(name).expanduser()
+    return str(folder.resolve()) if name != EMBEDDED_MODEL and folder.is_dir() else name
+
+
 def _hub_folder(name: str) -> Path:
     from huggingface_hub import snapshot_download
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from medalign.data.prompts import first_line
 from medalign.modeling.chat import Chat, Demonstration
@@ -19,6 +20,9 @@ from medalign.modeling.rows import (
 from medalign.records import Question
 
 if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
     from medalign.modeling.base_models import BaseModel
 
 MIN_SHARED_PREFIX = 8  # tokens; a shorter prefix costs more to carry than to compute again
@@ -118,7 +122,12 @@ class Predictor:
         answers = [""] * len(questions)
         prompts = [self._fitting(q, self._max_new_tokens)[1] for q in questions]
         ends = self._chat.line_end_ids()
-        with self._meter.during("score"), torch.inference_mode(), self._base.computing():
+        with (
+            self._meter.during("score"),
+            torch.inference_mode(),
+            self._base.computing(),
+            _contiguous_at_output(self._base.model),
+        ):
             self._base.model.eval()
             lengths = [len(prompt) + self._max_new_tokens for prompt in prompts]
             for indices in batches_by_length(
@@ -158,6 +167,24 @@ class Predictor:
         prefix = compute_prefix(self._base.model, rows[0].prompt[:shared])
         self._meter.tokens_scored += shared
         return prefix, [Row(row.prompt[shared:], row.continuations) for row in rows]
+
+
+@contextlib.contextmanager
+def _contiguous_at_output(model: PreTrainedModel) -> Iterator[None]:
+    """Within it, the output layer is given contiguous hidden states.
+
+    `generate` keeps the last position of each row, a view with gaps, for which `matmul` copies the output layer's
+    weights once a row: more than a GiB, and more time than all layers below.
+    """
+
+    def contiguous(module: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (args[0].contiguous(), *args[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(contiguous)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:

@@ -28,6 +28,8 @@ _DEFAULTS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     # glibc gives each thread an arena that it fills with holes: a trial's memory then grows with every step.
     "MALLOC_ARENA_MAX": "1",
+    # Ray would run trials at the lowest priority but four: beside any other work they would starve.
+    "RAY_worker_niceness": "0",
 }
 # A private cluster on the loopback address, gone with its process, needs no token file in the user's home.
 _LOCAL_DEFAULTS = {"RAY_AUTH_MODE": "disabled"}

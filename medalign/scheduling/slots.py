@@ -140,6 +140,8 @@ def worker_environment(slot: Slot) -> dict[str, str]:
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         "TOKENIZERS_PARALLELISM": "false",
+        # oneDNN keeps what it made for each new shape, by default of 1,024 shapes: most of a GiB here.
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
     }
     if not slot.gpu_share:
         # Ray leaves every GPU visible to a process that asked for none.

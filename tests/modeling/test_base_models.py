@@ -15,6 +15,7 @@ from medalign.modeling import base_models
 from medalign.modeling.base_models import (
     EMBEDDED_MODEL,
     Precision,
+    absolute_name,
     computes_in_bf16,
     fingerprint_folder,
     load_base,
@@ -357,3 +358,14 @@ def test_another_configuration_of_the_same_weights_changes_their_fingerprint(
     assert fingerprint_folder(copy) == fingerprint_folder(tiny_folder("llama"))
     (copy / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.1}))
     assert fingerprint_folder(copy)["weights"] != fingerprint_folder(tiny_folder("llama"))["weights"]
+
+
+def test_a_folder_is_named_so_that_it_is_found_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert absolute_name("here") == str(tmp_path / "here")
+    assert absolute_name("meta-llama/Llama-3.2-3B-Instruct") == "meta-llama/Llama-3.2-3B-Instruct"
+    (tmp_path / EMBEDDED_MODEL).mkdir()
+    assert absolute_name(EMBEDDED_MODEL) == EMBEDDED_MODEL
