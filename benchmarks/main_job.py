@@ -46,12 +46,18 @@ def watch(process: subprocess.Popen[bytes]) -> float:
         total = 0
         for each in [tree, *descendants(tree)]:
             try:
-                total += each.memory_full_info().pss
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                total += proportional_bytes(each.pid)
+            except OSError:  # it has ended
                 continue
         peak = max(peak, total / 2**30)
         time.sleep(SAMPLE_SECONDS)
     return peak
+
+
+def proportional_bytes(pid: int) -> int:
+    """The process's resident memory, each shared page divided by the number of processes that share it."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
 def descendants(tree: psutil.Process) -> list[psutil.Process]:
