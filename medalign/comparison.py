@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from medalign.config.experiment import Experiment
 from medalign.config.locations import shown
 from medalign.config.search_space import SearchSpace, load_search_space
-from medalign.errors import ConfigError, DataError, MedalignError
+from medalign.errors import ConfigError, DataError, MedalignError, StorageError
 from medalign.methods.catalog import METHODS, default_setting, method_named, setting_names
+from medalign.methods.checkpoints import latest_step
 from medalign.methods.contract import check_same_contract, make_contract
 from medalign.methods.running import PREDICTIONS_FILE, TrialJob, TrialRunner
 from medalign.records import BASE, ArmResult, Cost, Progress, Question, TrialResult, TrialSpec
@@ -29,7 +30,13 @@ from medalign.scheduling.early_stopping import AshaSettings
 from medalign.scheduling.planning import MethodPlan, Plan
 from medalign.scheduling.slots import Slots, available_cores, cpu_slots, gpu_slots, visible_gpus_gib
 from medalign.tracking.folder import ComparisonFolder
-from medalign.tracking.location import browse_command, check_store, default_artifact_root, default_uri
+from medalign.tracking.location import (
+    browse_command,
+    check_store,
+    default_artifact_root,
+    default_uri,
+    without_password,
+)
 
 if TYPE_CHECKING:
     from medalign.data.preparation import PreparedData
@@ -77,6 +84,9 @@ def run_comparison(
     folder = ComparisonFolder.find(Path(experiment.results_folder), resume) if resume else None
     if folder is not None:
         experiment = folder.experiment
+        if folder.is_finished:
+            _send_what_waits(folder)
+            return None
         say(f"going on with {folder.id}, under its own settings")
     spaces = _search_spaces(experiment)
     slots = _slots(experiment)
@@ -95,6 +105,23 @@ def run_comparison(
     folder.write_contract(contract)
     say(f"results    {shown(folder.path)}; go on after a break with --resume {folder.id}")
     return _Comparison(experiment, folder, spaces, slots, data, contract).run()
+
+
+def _send_what_waits(folder: ComparisonFolder) -> None:
+    """Tells the store what it was away for when the comparison ended.
+
+    Raises:
+        StorageError: It is away still.
+    """
+    from medalign.tracking.store import Tracker
+
+    experiment = folder.experiment
+    uri = _tracking_uri(experiment)
+    say(f"{folder.id} is finished; sending what waits for {without_password(uri)} ...")
+    tracker = Tracker(uri, default_artifact_root(uri), experiment.name, folder.id, folder.outbox)
+    if not tracker.catch_up(wait_seconds=600.0):
+        raise StorageError(f"tracking_uri: {'; '.join(tracker.faults)}; try again later")
+    say("all is written")
 
 
 class _Comparison:
@@ -135,6 +162,8 @@ class _Comparison:
             raise
         for fault in tracker.faults:
             say(f"MLflow: {fault}")
+        if self._folder.outbox.exists():
+            say(f"MLflow: send what waits, once the store is back, with --resume {self._folder.id}")
         return outcome
 
     def _tracker(self) -> Tracker:
@@ -142,7 +171,9 @@ class _Comparison:
         from medalign.tracking.store import Tracker
 
         uri = _tracking_uri(self._experiment)
-        tracker = Tracker(uri, default_artifact_root(uri), self._experiment.name, self._folder.id)
+        tracker = Tracker(
+            uri, default_artifact_root(uri), self._experiment.name, self._folder.id, self._folder.outbox
+        )
         tracker.start(
             self._experiment.model_dump(mode="json"), {"medalign.command": self._folder.state["command"]}
         )
@@ -173,6 +204,7 @@ class _Comparison:
             scoring=experiment.scoring,
             checkpoints=asha.rungs if experiment.early_stopping else (),
             folder=str(self._folder.path),
+            checkpoint_seconds=experiment.checkpoint_seconds,
         )
         finished = self._folder.results()
         for result in finished:  # what a kill between the folder and the store left out
@@ -186,6 +218,8 @@ class _Comparison:
                 asha if experiment.early_stopping else None,
                 address=experiment.ray_address,
                 storage=self._folder.path,
+                resume_point=functools.partial(latest_step, self._folder.path),
+                silence_seconds=experiment.silence_seconds,
             )
 
     def _conclude(self, tracker: Tracker) -> ComparisonOutcome:

@@ -15,6 +15,8 @@ Status = Literal["completed", "stopped", "failed"]
 KINDS: tuple[Kind, ...] = ("choice", "decision", "free_text")
 DECISIONS: tuple[str, ...] = ("yes", "no", "maybe")
 BASE = "base"
+# Below a comparison's folder: written by its trials, removed by its driver.
+CHECKPOINTS_FOLDER = "checkpoints"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,9 +256,14 @@ def trial_result_to_json(result: TrialResult) -> dict[str, Any]:
     return dataclasses.asdict(result)
 
 
+def progress_from_json(raw: Mapping[str, Any]) -> Progress:
+    """The inverse of `dataclasses.asdict` for one report."""
+    return Progress(**{**raw, "cost": Cost(**raw["cost"])})
+
+
 def trial_result_from_json(raw: Mapping[str, Any]) -> TrialResult:
     """The inverse of `trial_result_to_json`."""
-    history = tuple(Progress(**{**p, "cost": Cost(**p["cost"])}) for p in raw["history"])
+    history = tuple(progress_from_json(progress) for progress in raw["history"])
     curve = tuple((float(share), float(loss)) for share, loss in raw["learning_curve"])
     return TrialResult(
         **{

@@ -81,6 +81,9 @@ class Experiment(Settings):
         results_folder: A folder for each comparison is made in it.
         tracking_uri: Of the MLflow store; None is MLFLOW_TRACKING_URI, else `mlruns/mlflow.db` here.
         ray_address: Of a running cluster; None starts Ray on this machine.
+        checkpoint_seconds: A trial that trains keeps a checkpoint after every report and, between two, after so many
+            seconds; a slow disk makes them rarer, so that they take about 2 % of the time at most.
+        silence_seconds: A trial whose process gives no sign of life for so long goes on in another one.
     """
 
     name: Annotated[str, Field(pattern=r"^[\w][\w.+-]*$", max_length=120)]
@@ -101,6 +104,8 @@ class Experiment(Settings):
     results_folder: Name = "results"
     tracking_uri: Name | None = None
     ray_address: Name | None = None
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
+    silence_seconds: Annotated[float, Field(gt=0)] = 180.0
 
     @field_validator("methods")
     @classmethod

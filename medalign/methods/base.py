@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from medalign.methods.checkpoints import Checkpoints
 from medalign.modeling.base_models import BaseModel
 from medalign.modeling.metering import Meter
 from medalign.modeling.predictor import Predictor
@@ -46,6 +47,7 @@ class MethodRun:
     Attributes:
         checkpoints: Shares of the budget, ascending and below 1, at which `checkpoint` is due.
         learning_curve: Filled by training methods: (share of the budget, training loss) for each step.
+        kept: Checkpoints to go on from after the process has died; None keeps none.
     """
 
     base: BaseModel
@@ -57,6 +59,7 @@ class MethodRun:
     checkpoints: tuple[float, ...] = ()
     max_new_tokens: int = 24
     learning_curve: list[tuple[float, float]] = field(default_factory=list)
+    kept: Checkpoints | None = None
 
 
 class Method(ABC):

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from medalign.config.disk import disk_faults, write_whole
 from medalign.errors import TrialStopped
 from medalign.evaluation.predictions import build_prediction, write_parquet
 from medalign.evaluation.summary import score_split
 from medalign.methods.base import AdaptedModel, MethodRun, TrainingData
 from medalign.methods.catalog import method_named
+from medalign.methods.checkpoints import Checkpoints
 from medalign.modeling.base_models import BaseModel, Precision, load_base
 from medalign.modeling.chat import Chat
 from medalign.modeling.metering import Meter
@@ -43,6 +45,8 @@ class TrialJob:
         test: Read by refits alone; a search trial never sees it.
         checkpoints: Shares of the budget, below 1, at which a search trial scores validation.
         folder: The comparison's folder, absolute.
+        checkpoint_seconds: A trial that trains keeps a checkpoint after every report and, between two, after so
+            many seconds; None keeps none.
     """
 
     model: str
@@ -55,6 +59,7 @@ class TrialJob:
     checkpoints: tuple[float, ...]
     folder: str
     max_new_tokens: int = 24
+    checkpoint_seconds: float | None = None
 
 
 class TrialRunner:
@@ -105,6 +110,7 @@ class _Trial:
             checkpoints=job.checkpoints if spec.stage == "search" else (),
             max_new_tokens=job.max_new_tokens,
             learning_curve=self._curve,
+            kept=self._checkpoints(),
         )
         with method_named(spec.method).adapted(run) as adapted:
             test: tuple[Prediction, ...] = ()
@@ -112,6 +118,19 @@ class _Trial:
                 test = answer_questions(adapted.predictor, job.test, job.scoring)
             folder = self._save(adapted, test or self._validation)
         return self._result(folder, test)
+
+    def _checkpoints(self) -> Checkpoints | None:
+        if self._job.checkpoint_seconds is None:
+            return None
+        return Checkpoints(
+            Path(self._job.folder),
+            self._spec,
+            every_seconds=self._job.checkpoint_seconds,
+            history=self._history,
+            learning_curve=self._curve,
+            meter=self._meter,
+            report=self._report,
+        )
 
     def stopped(self) -> TrialResult:
         """The result of a trial that the scheduler ended."""
@@ -161,16 +180,20 @@ class _Trial:
         relative = f"{TRIALS_FOLDER}/{self._spec.trial_id}"
         folder = Path(self._job.folder) / relative
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f".{self._spec.trial_id}-", dir=folder.parent))
-        try:
-            write_parquet(unfinished / PREDICTIONS_FILE, list(predictions))
-            if adapted.save_adapter is not None and self._spec.stage == "refit":
-                adapted.save_adapter(str(unfinished / ADAPTER_FOLDER))
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(unfinished, folder)
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+        with disk_faults(folder):
+            unfinished = Path(tempfile.mkdtemp(prefix=f".{self._spec.trial_id}-", dir=folder.parent))
+            try:
+                self._write(unfinished, adapted, predictions)
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(unfinished, folder)
+            finally:
+                shutil.rmtree(unfinished, ignore_errors=True)
         return relative
+
+    def _write(self, folder: Path, adapted: AdaptedModel, predictions: Sequence[Prediction]) -> None:
+        write_parquet(folder / PREDICTIONS_FILE, list(predictions))
+        if adapted.save_adapter is not None and self._spec.stage == "refit":
+            adapted.save_adapter(str(folder / ADAPTER_FOLDER))
 
     def _reference(self, base: BaseModel, meter: Meter) -> tuple[tuple[float, float], ...]:
         """The reference table of this comparison; the first trial that needs it computes and pays for it."""
@@ -181,9 +204,7 @@ class _Trial:
         by_id = {question.id: question for question in self._job.train}
         rows = [chat.preference_row(by_id[pair.question_id], pair) for pair in self._job.pairs]
         table = [list(scores) for scores in Predictor(base, meter).score_rows(rows, as_in_training=True)]
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as unfinished:
-            json.dump(table, unfinished)
-        os.replace(unfinished.name, file)
+        write_whole(file, json.dumps(table))
         return tuple((c, r) for c, r in table)
 
 

@@ -14,10 +14,13 @@ import contextlib
 import functools
 import math
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from medalign.config.disk import disk_faults
 from medalign.errors import ConfigError, MedalignError
 from medalign.methods.base import AdaptedModel, MethodRun
 from medalign.modeling.lora import attached_lora, lean_lora, lora_config
@@ -98,13 +101,15 @@ MakeTrainer = Callable[[str], "Trainer"]
 @contextlib.contextmanager
 def trained_adapter(run: MethodRun, make_trainer: MakeTrainer) -> Iterator[AdaptedModel]:
     """Train an adapter, hand out the adapted model, and leave the base as it was."""
-    with tempfile.TemporaryDirectory(prefix="medalign-") as scratch, attached_lora(run.base):
+    scratch_folder = run.kept.scratch() if run.kept else tempfile.TemporaryDirectory(prefix="medalign-")
+    with scratch_folder as scratch, attached_lora(run.base):
         trainer = make_trainer(scratch)
         predictor = Predictor(run.base, run.meter, max_new_tokens=run.max_new_tokens)
         _replace_callbacks(trainer, _checkpoint_callback(run, predictor))
         with lean_lora(trainer.model):
-            with run.meter.during("train"):
-                trainer.train()
+            start = run.kept.restore() if run.kept else None
+            with run.meter.during("train"), disk_faults(Path(scratch).parent):
+                trainer.train(resume_from_checkpoint=str(start) if start else None)
             run.checkpoint(1.0, predictor)
             yield AdaptedModel(predictor=predictor, save_adapter=trainer.model.save_pretrained)
 
@@ -216,6 +221,12 @@ def _row_trainer(
 
         def _prepare_dataset(self, dataset, *args, **kwargs):  # type: ignore[no-untyped-def]
             return dataset
+
+        def save_model(self, output_dir=None, _internal_call=False):  # type: ignore[no-untyped-def]
+            self.model.save_pretrained(output_dir)  # a checkpoint needs no second copy of the tokenizer
+
+        def create_model_card(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+            """Nothing: nobody reads the card of a checkpoint."""
 
         def log(self, logs, start_time=None):  # type: ignore[no-untyped-def]
             self._metrics["train"].clear()  # TRL averages what its own loss would have gathered
@@ -341,26 +352,45 @@ def _replace_callbacks(trainer: Trainer, callback: Any) -> None:
 
 
 def _checkpoint_callback(run: MethodRun, predictor: Predictor) -> Any:
-    """Records the loss of every step and calls `checkpoint` at the shares where it is due."""
+    """Records the loss of every step, calls `checkpoint` at the shares where it is due, and keeps checkpoints.
+
+    One is kept after every report, and between two of them when it is due.
+    """
     from transformers import TrainerCallback
 
     due = list(run.checkpoints)
 
-    class Checkpoints(TrainerCallback):
+    class Steps(TrainerCallback):
+        begun = 0.0
+
+        def on_train_begin(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+            while due and due[0] <= state.global_step / state.max_steps:
+                due.pop(0)  # reported before the checkpoint that this goes on from
+
         # Called after every step, once its loss is known: a diverged model is not scored.
         def on_log(self, args, state, control, logs=None, model=None, **kwargs):  # type: ignore[no-untyped-def]
             if logs is None or "loss" not in logs:
-                return
+                return None
             if not math.isfinite(logs["loss"]):
                 raise TrainingDivergedError(
                     f"the training loss is {logs['loss']} at step {state.global_step}"
                 )
             share = state.global_step / state.max_steps
             run.learning_curve.append((share, float(logs["loss"])))
-            if due and due[0] <= share < 1:
+            reports = bool(due and due[0] <= share < 1)
+            if reports:
                 while due and due[0] <= share:
                     due.pop(0)
                 run.checkpoint(share, predictor)
                 model.train()
+            if run.kept is not None and (reports or run.kept.is_due()):
+                self.begun = time.monotonic()
+                control.should_save = True
+            return control
 
-    return Checkpoints()
+        def on_save(self, args, state, control, **kwargs):  # type: ignore[no-untyped-def]
+            if run.kept is not None:
+                written = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                run.kept.keep(written, state.global_step, self.begun)
+
+    return Steps()

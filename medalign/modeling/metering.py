@@ -21,9 +21,12 @@ class Meter:
     """Measures one trial in this process; start a new one for the next trial."""
 
     def __init__(self) -> None:
+        self._before = Cost()
         self._wall_start = time.perf_counter()
         self._cpu_start = time.process_time()
         self._seconds: dict[str, float] = {"train": 0.0, "score": 0.0}
+        self._activity: Activity | None = None
+        self._since = self._wall_start
         self.tokens_trained = 0
         self.tokens_scored = 0
         self.tokens_generated = 0
@@ -32,16 +35,21 @@ class Meter:
     @contextlib.contextmanager
     def during(self, activity: Activity) -> Iterator[None]:
         """Adds the seconds within it to an activity; time spent scoring inside training counts as scoring alone."""
-        start, scored = time.perf_counter(), self._seconds["score"]
+        outer = self._activity
+        self._turn_to(activity)
         try:
             yield
         finally:
-            within = self._seconds["score"] - scored if activity == "train" else 0.0
-            self._seconds[activity] += time.perf_counter() - start - within
+            self._turn_to(outer)
+
+    def go_on_from(self, cost: Cost) -> None:
+        """Counts what an earlier process used for the same trial, up to the checkpoint that this one goes on from."""
+        self._before = cost
 
     def cost(self) -> Cost:
         """What was used so far."""
-        return Cost(
+        self._turn_to(self._activity)
+        return self._before + Cost(
             wall_seconds=time.perf_counter() - self._wall_start,
             train_seconds=self._seconds["train"],
             score_seconds=self._seconds["score"],
@@ -51,6 +59,12 @@ class Meter:
             tokens_generated=self.tokens_generated,
             peak_gib=_peak_gib(),
         )
+
+    def _turn_to(self, activity: Activity | None) -> None:
+        now = time.perf_counter()
+        if self._activity is not None:
+            self._seconds[self._activity] += now - self._since
+        self._activity, self._since = activity, now
 
 
 def _reset_peak() -> None:

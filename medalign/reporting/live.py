@@ -62,9 +62,11 @@ class LiveView:
             print(text, file=self._stream, flush=True)
 
     def trial_started(self, spec: TrialSpec) -> None:
+        again = spec.trial_id in self._running
         self._running[spec.trial_id] = (spec, time.monotonic(), None)
         self._first_start = self._first_start or time.monotonic()
-        self.say(f"{self._clock()} {spec.trial_id} starts{_with_setting(spec)}")
+        verb = "goes on in another process, its own has died" if again else "starts"
+        self.say(f"{self._clock()} {spec.trial_id} {verb}{_with_setting(spec)}")
 
     def progress(self, spec: TrialSpec, progress: Progress) -> None:
         _, start, _ = self._running.get(spec.trial_id, (spec, time.monotonic(), None))

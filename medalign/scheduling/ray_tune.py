@@ -14,7 +14,7 @@ import os
 import pickle
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,14 +25,23 @@ from medalign.scheduling.early_stopping import Asha, AshaSettings
 from medalign.scheduling.events import Observer, Observers
 from medalign.scheduling.planning import Plan
 from medalign.scheduling.ray_session import ray_session, tune_environment
+from medalign.scheduling.silence import Silence
 from medalign.scheduling.slots import Slot, Slots, apply_slot, worker_environment
 from medalign.scheduling.trial_run import OUT_OF_MEMORY, MakeRunner, Runner, failed_result
 from medalign.scheduling.trial_thread import TrialThread
 
 T = TypeVar("T")
+ResumePoint = Callable[[str], Hashable]
 
 PROCESS_DIED = "its process was killed or crashed, as the system does to one that takes too much memory"
 _PAYLOAD = "payload"
+
+# A process gives a sign of life so often; one that gives none for so long is taken for dead and killed.
+PULSE_SECONDS = 10.0
+SILENCE_SECONDS = 180.0
+# Deaths of one trial, whatever the reasons.
+MAX_DEATHS = 10
+_NODE_DIED = "its node has died"
 
 
 def run_ray(
@@ -44,8 +53,13 @@ def run_ray(
     *,
     address: str | None = None,
     storage: Path,
+    resume_point: ResumePoint | None = None,
+    silence_seconds: float = SILENCE_SECONDS,
 ) -> None:
-    """Runs every trial of the plan; a trial that fails, or whose process dies, is a result and ends nothing.
+    """Runs every trial of the plan; a trial that fails is a result and ends nothing.
+
+    A trial whose process dies goes on in another one. It has failed if it dies twice without having got any further,
+    as from too little memory, and in any case after `MAX_DEATHS`. The loss of a whole node counts for the latter alone.
 
     Ctrl-C, and an exception of an observer, end the running trials without a result and reach the caller.
 
@@ -56,6 +70,9 @@ def run_ray(
         asha: None stops no trial early.
         address: Of a running Ray cluster; None starts a private one, unless this process is connected already.
         storage: Tune's own folder is made in here.
+        resume_point: For a trial id where it would go on from, to tell whether it got further; None if all trials
+            start anew.
+        silence_seconds: A process that gives no sign of life for so long is killed.
 
     Raises:
         InputError, ContractError: From `make_runner`: no trial can be run at all.
@@ -65,11 +82,12 @@ def run_ray(
     if plan.is_finished:
         return
     slots = slots or Slots()
-    driver = _Driver(plan, Observers(observers), asha)
+    driver = _Driver(plan, Observers(observers), asha, resume_point)
     with ray_session(slots, address=address), tune_environment(), _signals_kept():
-        scheduler = _scheduler(driver, slots)
+        scheduler = _scheduler(driver, slots, silence_seconds)
         try:
-            _run_tune(driver, scheduler, make_runner, slots, storage.resolve())
+            trainable = _trainable(make_runner, slots.slot, min(PULSE_SECONDS, silence_seconds / 4))
+            _run_tune(driver, scheduler, trainable, slots, storage.resolve())
         except BaseException:
             scheduler.end_processes()
             if driver.error is not None:
@@ -80,11 +98,11 @@ def run_ray(
             raise driver.error
 
 
-def _run_tune(driver: _Driver, scheduler: Any, make_runner: MakeRunner, slots: Slots, storage: Path) -> None:
+def _run_tune(driver: _Driver, scheduler: Any, trainable: Any, slots: Slots, storage: Path) -> None:
     from ray import tune
 
     tune.run(
-        _trainable(make_runner, slots.slot),
+        trainable,
         name="tune",
         search_alg=_searcher(driver),
         scheduler=scheduler,
@@ -111,7 +129,13 @@ class _Driver:
         error: What an observer, the plan or `make_runner` raised first; ends the run.
     """
 
-    def __init__(self, plan: Plan, observers: Observers, asha: AshaSettings | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        observers: Observers,
+        asha: AshaSettings | None,
+        resume_point: ResumePoint | None = None,
+    ) -> None:
         self.error: BaseException | None = None
         self._plan = plan
         self._observers = observers
@@ -119,8 +143,13 @@ class _Driver:
         if self._asha is not None:
             self._asha.recall(plan.finished)
         self._specs: dict[str, TrialSpec] = {}
+        self._resume_point = resume_point or (lambda trial_id: None)
+        # By the trials' own ids, which outlive their processes.
         self._history: dict[str, list[Progress]] = {}
         self._start_seconds: dict[str, float] = {}
+        self._stopped: set[str] = set()
+        self._orphans: list[TrialSpec] = []
+        self._deaths: dict[str, list[Hashable]] = {}
 
     @property
     def is_finished(self) -> bool:
@@ -130,27 +159,37 @@ class _Driver:
         if self.error is not None:
             # The plan was not told of the last trial, and Tune would wait here for it to end.
             raise self.error
-        spec = self._guarded(self._plan.next_trial)
+        spec = self._orphans.pop(0) if self._orphans else self._guarded(self._plan.next_trial)
         if spec is not None:
             self._specs[tune_id] = spec
-            self._history[tune_id] = []
+            self._history.setdefault(spec.trial_id, [])
         return spec
 
+    def num_deaths(self, spec: TrialSpec) -> int:
+        return len(self._deaths.get(spec.trial_id, ()))
+
     def on_start(self, tune_id: str) -> None:
-        self._start_seconds[tune_id] = time.monotonic()
+        self._start_seconds.setdefault(self._specs[tune_id].trial_id, time.monotonic())
         self._guarded(lambda: self._observers.trial_started(self._specs[tune_id]))
 
     def on_progress(self, tune_id: str, progress: Progress) -> bool:
         """Returns: whether the trial goes on."""
         spec = self._specs[tune_id]
-        self._history[tune_id].append(progress)
+        history = self._history[spec.trial_id]
+        if history and progress.budget_share <= history[-1].budget_share:
+            # Told again by a process that goes on in place of a dead one.
+            return spec.trial_id not in self._stopped
+        history.append(progress)
 
         def tell() -> bool:
             self._observers.progress(spec, progress)
             self._plan.on_progress(spec.trial_id, progress)
             return self._asha is None or self._asha.goes_on(spec, progress)
 
-        return self._guarded(tell)
+        goes_on = self._guarded(tell)
+        if not goes_on:
+            self._stopped.add(spec.trial_id)
+        return goes_on
 
     def on_end(self, tune_id: str, event: TrialResult | Exception) -> None:
         if isinstance(event, Exception):
@@ -176,9 +215,24 @@ class _Driver:
             # Nothing of the trial has run; what keeps this process from starting keeps every other.
             self.error = MedalignError(f"a trial's process could not be started: {_last_line(error)}")
             return
-        wall_seconds = time.monotonic() - self._start_seconds.get(tune_id, time.monotonic())
-        spec, history = self._specs[tune_id], self._history[tune_id]
+        spec = self._specs[tune_id]
+        if self._may_go_on(spec, error):
+            del self._specs[tune_id]
+            self._orphans.append(spec)
+            return
+        now = time.monotonic()
+        wall_seconds = now - self._start_seconds.get(spec.trial_id, now)
+        history = self._history[spec.trial_id]
         self.on_end(tune_id, failed_result(spec, PROCESS_DIED, OUT_OF_MEMORY, history, wall_seconds))
+
+    def _may_go_on(self, spec: TrialSpec, error: BaseException | None) -> bool:
+        """Whether the trial had got any further than the last time that its process died."""
+        deaths = self._deaths.setdefault(spec.trial_id, [])
+        place: Hashable = (len(self._history[spec.trial_id]), self._resume_point(spec.trial_id))
+        lost_node = _NODE_DIED in str(error)
+        is_stuck = not lost_node and place in deaths
+        deaths.append(_NODE_DIED if lost_node else place)
+        return not is_stuck and len(deaths) < MAX_DEATHS
 
     def _guarded(self, action: Callable[[], T]) -> T:
         try:
@@ -197,7 +251,7 @@ def _searcher(driver: _Driver) -> Any:
         def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
             spec = driver.next_trial(trial_id)
             if spec is not None:
-                return {"spec": spec}
+                return {"spec": spec, "num_deaths": driver.num_deaths(spec)}
             return Searcher.FINISHED if driver.is_finished else None
 
         def on_trial_complete(
@@ -221,7 +275,7 @@ def _searcher(driver: _Driver) -> Any:
     return PlanSearcher(metric="score", mode="max")
 
 
-def _scheduler(driver: _Driver, slots: Slots) -> Any:
+def _scheduler(driver: _Driver, slots: Slots, silence_seconds: float) -> Any:
     import ray
     from ray.tune.schedulers import FIFOScheduler
 
@@ -232,6 +286,7 @@ def _scheduler(driver: _Driver, slots: Slots) -> Any:
             super().__init__()
             self._controller: Any = None
             self._was_added = False
+            self._silence = Silence(silence_seconds)
 
         def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
             if not self._was_added:
@@ -244,6 +299,7 @@ def _scheduler(driver: _Driver, slots: Slots) -> Any:
             if driver.error is not None:
                 self.end_processes()
                 raise driver.error
+            self._kill_silent()
             return super().choose_trial_to_run(tune_controller)
 
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
@@ -251,11 +307,21 @@ def _scheduler(driver: _Driver, slots: Slots) -> Any:
             driver.on_death(trial.trial_id, trial.get_pickled_error())
 
         def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
+            self._silence.heard(trial.trial_id)
             event = pickle.loads(result[_PAYLOAD])
             if isinstance(event, Progress) and not driver.on_progress(trial.trial_id, event):
                 # Tasks of one process run in the order of their calls: this one before the next `train`.
                 trial.temporary_state.ray_actor.request_stop.remote()
             return str(FIFOScheduler.CONTINUE)
+
+        def _kill_silent(self) -> None:
+            actors = {
+                trial.trial_id: trial.temporary_state.ray_actor
+                for trial in (self._controller.get_live_trials() if self._controller is not None else ())
+                if trial.status == "RUNNING" and trial.temporary_state.ray_actor is not None
+            }
+            for trial_id in self._silence.too_long(actors, time.monotonic()):
+                ray.kill(actors[trial_id])
 
         def end_processes(self) -> None:
             """Kills every process that runs a trial, then has Tune give back what it had reserved.
@@ -291,7 +357,7 @@ def _callback(driver: _Driver) -> Any:
     return StartCallback()
 
 
-def _trainable(make_runner: MakeRunner, slot: Slot) -> Any:
+def _trainable(make_runner: MakeRunner, slot: Slot, pulse_seconds: float) -> Any:
     from ray import tune
 
     class SlotTrainable(tune.Trainable):
@@ -308,17 +374,17 @@ def _trainable(make_runner: MakeRunner, slot: Slot) -> Any:
 
         def step(self) -> dict[str, Any]:
             goes_on, self._stop_requested = not self._stop_requested, False
-            event: Progress | TrialResult | Exception
+            event: Progress | TrialResult | Exception | None
             try:
-                event = self._thread.advance(goes_on)
+                event = self._thread.advance(goes_on, wait_seconds=pulse_seconds)
             except (InputError, ContractError) as error:
                 event = error
-            score = None if isinstance(event, Exception) else event.score
-            budget_share = event.budget_share if isinstance(event, Progress) else 1.0
+            score = None if event is None or isinstance(event, Exception) else event.score
+            budget_share = event.budget_share if isinstance(event, Progress) else float(event is not None)
             return {
                 "score": score,
                 "budget_share": budget_share,
-                "done": not isinstance(event, Progress),
+                "done": not (event is None or isinstance(event, Progress)),
                 _PAYLOAD: pickle.dumps(event),
             }
 
@@ -346,7 +412,8 @@ def _last_line(error: BaseException | None) -> str:
 
 
 def _trial_name(trial: Any) -> str:
-    return str(trial.config["spec"].trial_id)
+    again = trial.config["num_deaths"]
+    return f"{trial.config['spec'].trial_id}{f'-again-{again}' if again else ''}"
 
 
 @contextmanager

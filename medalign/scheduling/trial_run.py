@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 
-from medalign.errors import TrialStopped
+from medalign.errors import StorageError, TrialStopped
 from medalign.records import Cost, Progress, TrialResult, TrialSpec
 from medalign.scheduling.suggestion import has_failed
 
@@ -26,12 +26,15 @@ _logger = logging.getLogger(__name__)
 
 
 def run_trial(runner: Runner, spec: TrialSpec, report: Report) -> TrialResult:
-    """Runs one trial; what it raises becomes a failed result with a reason and a remedy, Ctrl-C alone excepted.
+    """Runs one trial; what it raises becomes a failed result with a reason and a remedy, Ctrl-C excepted.
 
     Args:
         runner: Reports through its second argument, which may raise TrialStopped: the runner then returns a
             result with status "stopped", or lets the exception through.
         report: Takes each report; raises TrialStopped to end the trial.
+
+    Raises:
+        StorageError: The results cannot be written: no fault of this trial, and no other would fare better.
     """
     history: list[Progress] = []
     start = time.monotonic()
@@ -44,6 +47,8 @@ def run_trial(runner: Runner, spec: TrialSpec, report: Report) -> TrialResult:
         result = runner(spec, keep_and_report)
     except TrialStopped:
         return stopped_result(spec, history)
+    except StorageError:
+        raise
     except (Exception, SystemExit) as error:
         _logger.info("trial %s failed", spec.trial_id, exc_info=True)
         result = failed_result(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 
-from medalign.errors import ContractError, InputError, TrialStopped
+from medalign.errors import ContractError, InputError, StorageError, TrialStopped
 from medalign.records import Progress, TrialResult, TrialSpec
 from medalign.scheduling.trial_run import MakeRunner, Runner, describe, failed_result, remedy_of, run_trial
 
@@ -43,16 +43,28 @@ class TrialThread:
         self._is_busy = True
         self._specs.put(spec)
 
-    def advance(self, goes_on: bool = True) -> Progress | TrialResult:
+    def advance(
+        self, goes_on: bool = True, *, wait_seconds: float | None = None
+    ) -> Progress | TrialResult | None:
         """Answers the report that the trial waits at, then waits for its next report or its result.
+
+        Args:
+            wait_seconds: The longest that it waits; None for ever.
+
+        Returns:
+            None if nothing came in that time.
 
         Raises:
             InputError, ContractError: By which `make_runner` says that no trial can be run at all.
+            StorageError: A trial met a full disk, as every other would.
         """
         if self._awaits_verdict:
             self._awaits_verdict = False
             self._verdicts.put(goes_on)
-        event = self._events.get()
+        try:
+            event = self._events.get(timeout=wait_seconds)
+        except queue.Empty:
+            return None
         self._awaits_verdict = isinstance(event, Progress)
         self._is_busy = self._awaits_verdict
         if isinstance(event, Exception):
@@ -74,6 +86,9 @@ class TrialThread:
                 continue
             try:
                 result = run_trial(runner, spec, self._report)
+            except StorageError as error:
+                self._events.put(error)
+                continue
             except BaseException as error:
                 # Were the thread to end here, `advance` would wait for ever.
                 result = failed_result(spec, describe(error))

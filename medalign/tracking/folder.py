@@ -3,9 +3,11 @@
     results/<comparison id>/
         experiment.yaml   every setting, defaults included
         contract.json     what all arms share
+        outbox.jsonl      what waits for the tracker's store to come back; else it is absent
         state.json        when and with which command it was begun, and whether it is finished
         optuna.db         one Optuna study a method
         trials/<trial id>/result.json, predictions.parquet, adapter/
+        checkpoints/<trial id>/   from which a running trial goes on when its process has died
         report.html, results.csv, ...
 
 Every file is put in place whole. Nothing here needs the tracker's server: it is the truth after a crash.
@@ -13,20 +15,19 @@ Every file is put in place whole. Nothing here needs the tracker's server: it is
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import json
-import os
 import secrets
-import tempfile
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from medalign.config.disk import disk_faults, write_whole
 from medalign.config.experiment import Experiment, load_experiment
 from medalign.config.locations import shown
 from medalign.errors import StorageError
-from medalign.records import TrialResult, trial_result_from_json, trial_result_to_json
+from medalign.records import CHECKPOINTS_FOLDER, TrialResult, trial_result_from_json, trial_result_to_json
 
 Status = Literal["running", "finished"]
 
@@ -38,6 +39,7 @@ _EXPERIMENT, _CONTRACT, _STATE, _TRIALS, _RESULT = (
     "result.json",
 )
 _REPORT = "report.html"
+_OUTBOX = "outbox.jsonl"
 
 
 class ComparisonFolder:
@@ -70,6 +72,11 @@ class ComparisonFolder:
         """Whether its report is written."""
         return bool(self.state.get("status") == "finished")
 
+    @property
+    def outbox(self) -> Path:
+        """The file in which records wait while the tracker's store is away."""
+        return self.path / _OUTBOX
+
     @classmethod
     def create(cls, experiment: Experiment, command: str) -> ComparisonFolder:
         """A new folder for a comparison.
@@ -83,7 +90,7 @@ class ComparisonFolder:
         try:
             (path / _TRIALS).mkdir(parents=True)
             folder = cls(path)
-            _write(path / _EXPERIMENT, experiment.to_yaml())
+            write_whole(path / _EXPERIMENT, experiment.to_yaml())
             folder._write_state(status="running", command=command, begun=now.isoformat(timespec="seconds"))
         except OSError as error:
             raise StorageError(
@@ -95,6 +102,8 @@ class ComparisonFolder:
     @classmethod
     def find(cls, results: Path, wanted: str) -> ComparisonFolder:
         """An earlier comparison that is not finished: by its id, or with `newest` the newest.
+
+        By its id also a finished one whose records still wait for the tracker's store.
 
         Raises:
             StorageError: There is none, the message lists what there is; or it is finished.
@@ -112,7 +121,7 @@ class ComparisonFolder:
                 f"resume: no unfinished comparison in {results}; leave --resume out to start one"
             )
         for folder in known:
-            if folder.id == wanted and folder.is_finished:
+            if folder.id == wanted and folder.is_finished and not folder.outbox.exists():
                 raise StorageError(
                     f"resume: '{wanted}' is finished; its report is {shown(folder.path / _REPORT)}"
                 )
@@ -122,13 +131,15 @@ class ComparisonFolder:
         raise StorageError(f"resume: no comparison '{wanted}' in {results}; the newest there: {there}")
 
     def write_contract(self, contract: Mapping[str, Any]) -> None:
-        _write(self.path / _CONTRACT, json.dumps(contract, indent=2, sort_keys=True) + "\n")
+        write_whole(self.path / _CONTRACT, json.dumps(contract, indent=2, sort_keys=True) + "\n")
 
     def write_result(self, result: TrialResult) -> None:
         """Keep how a trial ended; from then on it is not repeated."""
         folder = self.trial_folder(result.spec.trial_id)
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / _RESULT, json.dumps(trial_result_to_json(result), indent=2) + "\n")
+        with disk_faults(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / _RESULT, json.dumps(trial_result_to_json(result), indent=2) + "\n")
+        shutil.rmtree(self.path / CHECKPOINTS_FOLDER / result.spec.trial_id, ignore_errors=True)
 
     def results(self) -> list[TrialResult]:
         """Every trial that ended, in the order in which they did."""
@@ -140,9 +151,10 @@ class ComparisonFolder:
 
     def mark_finished(self) -> None:
         self._write_state(**{**self.state, "status": "finished"})
+        shutil.rmtree(self.path / CHECKPOINTS_FOLDER, ignore_errors=True)
 
     def _write_state(self, **state: Any) -> None:
-        _write(self.path / _STATE, json.dumps(state, indent=2) + "\n")
+        write_whole(self.path / _STATE, json.dumps(state, indent=2) + "\n")
 
 
 def _read(file: Path) -> Any:
@@ -152,16 +164,3 @@ def _read(file: Path) -> Any:
         raise StorageError(
             f"{file}: cannot be read ({error}); restore it or start a new comparison"
         ) from error
-
-
-def _write(file: Path, text: str) -> None:
-    descriptor, unfinished = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(unfinished, file)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(unfinished)

@@ -5,14 +5,26 @@ from __future__ import annotations
 import getpass
 import logging
 import os
-import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from medalign.errors import StorageError
 from medalign.tracking.location import check_store, only_opener, without_password
+
+
+class StoreAwayError(StorageError):
+    """The store does not answer, or not now; the same may well succeed later."""
+
+
+class Point(NamedTuple):
+    """One value of one metric of a run."""
+
+    metric: str
+    step: int
+    value: float
+
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
@@ -22,6 +34,28 @@ _METRICS_A_REQUEST = 1000
 _TAG_CHARS = 8000
 _RUNS_A_PAGE = 1000
 _MESSAGE_CHARS = 240
+# What a store that answers says of a request that it will never accept.
+_REFUSALS = frozenset(
+    (
+        "INVALID_PARAMETER_VALUE",
+        "INVALID_STATE",
+        "RESOURCE_DOES_NOT_EXIST",
+        "RESOURCE_ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "ENDPOINT_NOT_FOUND",
+        "NOT_IMPLEMENTED",
+    )
+)
+_LASTING_FAULTS: tuple[type[Exception], ...] = (
+    PermissionError,
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    ImportError,
+)
+# Whose errors have no ancestor in common with others.
+_NETWORK_LIBRARIES = frozenset(("requests", "urllib3", "botocore", "boto3"))
 
 
 class RunStore:
@@ -95,27 +129,39 @@ class RunStore:
             run = self._client.create_run(self._experiment_id, run_name=name, tags={**own_tags, **tags})
         return str(run.info.run_id)
 
-    def set_status(self, run_id: str, status: RunStatus) -> None:
-        """Reopens a run, or ends it with the time of its end."""
+    def delete(self, run_id: str) -> None:
+        """Puts a run among the deleted ones."""
+        with _translated("cannot delete a run"):
+            self._client.delete_run(run_id)
+
+    def answers(self) -> bool:
+        """Whether the store can be reached and read."""
+        try:
+            with _translated("cannot be read"):
+                self._client.get_experiment(self._experiment_id)
+        except StorageError:
+            return False
+        return True
+
+    def set_status(self, run_id: str, status: RunStatus, at_ms: int | None = None) -> None:
+        """Reopens a run, or ends it with the time of its end (milliseconds since 1970; None is now)."""
         with _translated("cannot change a run"):
             if status == "RUNNING":
                 self._client.update_run(run_id, status=status)
             else:
-                self._client.set_terminated(run_id, status=status)
+                self._client.set_terminated(run_id, status=status, end_time=at_ms)
 
-    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
-        """Adds one point to each of the metrics."""
-        self._log_points(run_id, [(name, value, step) for name, value in metrics.items()])
+    def points(self, run_id: str, metric: str) -> list[Point]:
+        """All points of one metric."""
+        with _translated(f"cannot read {metric}"):
+            history = self._client.get_metric_history(run_id, metric)
+        return [Point(metric, point.step, point.value) for point in history]
 
-    def log_curve(self, run_id: str, name: str, curve: Sequence[tuple[int, float]]) -> None:
-        """Adds many points, each a step and a value, to one metric."""
-        self._log_points(run_id, [(name, value, step) for step, value in curve])
-
-    def _log_points(self, run_id: str, named: Sequence[tuple[str, float, int]]) -> None:
+    def log_points(self, run_id: str, named: Sequence[Point], at_ms: int) -> None:
+        """Adds points to metrics, all with one time (milliseconds since 1970)."""
         from mlflow.entities import Metric
 
-        now_ms = int(time.time() * 1000)
-        points = [Metric(name, value, now_ms, step) for name, value, step in named]
+        points = [Metric(point.metric, point.value, at_ms, point.step) for point in named]
         with _translated("cannot write metrics"):
             for start in range(0, len(points), _METRICS_A_REQUEST):
                 self._client.log_batch(run_id, metrics=points[start : start + _METRICS_A_REQUEST])
@@ -191,8 +237,9 @@ def _quieten() -> None:
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     # By default MLflow tries an unreachable server for several minutes, during which nothing is scheduled.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    # What waits for it is kept on disk (outbox.py), so that one more attempt is enough.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
@@ -204,7 +251,15 @@ def _translated(what: str) -> Iterator[None]:
 
     try:
         yield
-    # ImportError: the driver of a database that the URI names is not installed.
-    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+    except Exception as error:
+        # ImportError: the driver of a database that the URI names is not installed.
+        known = isinstance(error, MlflowException | SQLAlchemyError | OSError | ImportError)
+        if not known and type(error).__module__.partition(".")[0] not in _NETWORK_LIBRARIES:
+            raise
         why = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise StorageError(without_password(f"{what}: {why[:_MESSAGE_CHARS]}")) from error
+        kind = StorageError if _is_refusal(error) else StoreAwayError
+        raise kind(without_password(f"{what}: {why[:_MESSAGE_CHARS]}")) from error
+
+
+def _is_refusal(error: Exception) -> bool:
+    return getattr(error, "error_code", None) in _REFUSALS or isinstance(error, _LASTING_FAULTS)

@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from medalign.config.search_space import Choice, FloatRange, IntRange, SearchSpace
@@ -108,6 +109,32 @@ def make_suicidal() -> Runner:
         report(Progress(budget_share=0.5, score=0.2, cost=Cost(tokens_trained=50)))
         if spec.trial_id == "sft-search-000":
             os.kill(os.getpid(), signal.SIGKILL)
+        return completed(spec)
+
+    return run
+
+
+def make_mortal(folder: str) -> Runner:
+    """Processes die as by the number of the search trial; a file of the folder says where each trial goes on from.
+
+    0 is killed once after its first report, 1 is stopped (SIGSTOP) once, 2 is killed each time at the same place.
+    """
+
+    def run(spec: TrialSpec, report: Report) -> TrialResult:
+        file = Path(folder) / spec.trial_id
+        start = int(file.read_text()) if file.exists() else 0
+        for place, share in enumerate(SHARES):
+            report(Progress(budget_share=share, score=0.5, cost=Cost(tokens_trained=place)))
+            if place < start:
+                continue
+            file.write_text(str(place + 1))
+            if spec.number == 0 and place == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if spec.number == 1 and place == 1:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if spec.number == 2 and place == 2:
+                file.write_text("2")
+                os.kill(os.getpid(), signal.SIGKILL)
         return completed(spec)
 
     return run

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from medalign.scheduling.planning import MethodPlan, Plan
 from medalign.scheduling.ray_tune import PROCESS_DIED, run_ray
@@ -39,6 +42,28 @@ def test_a_killed_process_fails_its_trial_and_the_others_go_on(two_slots: Slots,
     assert result.cost.wall_seconds > 0
     assert plan.is_finished
     assert {line.status for line in diary.results if line.spec.trial_id != "sft-search-000"} == {"completed"}
+
+
+def test_a_trial_whose_process_dies_goes_on_and_one_that_dies_twice_at_one_place_has_failed(
+    two_slots: Slots, tmp_path: Path
+) -> None:
+    def resume_point(trial_id: str) -> int | None:
+        file = tmp_path / trial_id
+        return int(file.read_text()) if file.exists() else None
+
+    diary = fakes.Diary()
+    plan = Plan([fakes.searched("sft", 3)], tmp_path, num_slots=2)
+    make = functools.partial(fakes.make_mortal, str(tmp_path))
+    options: dict[str, Any] = {"resume_point": resume_point, "silence_seconds": 8.0}
+    run_ray(plan, make, [diary], two_slots, storage=tmp_path, **options)
+    ended = {result.spec.trial_id: (result.status, result.reason) for result in diary.results}
+    assert ended["sft-search-000"] == ended["sft-search-001"] == ("completed", "")
+    assert ended["sft-search-002"] == ("failed", PROCESS_DIED)
+    starts = Counter(spec.trial_id for spec in diary.started)
+    assert [starts[f"sft-search-00{number}"] for number in range(3)] == [2, 2, 2]
+    # A report that a process tells again, because it goes on in place of a dead one, is told once.
+    told = [line for line in diary.lines if line.startswith("sft-search-000 ")]
+    assert told == [f"sft-search-000 {share}" for share in fakes.SHARES]
 
 
 INTERRUPTED = """

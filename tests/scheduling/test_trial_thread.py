@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from medalign.errors import ModelError
+from medalign.errors import ModelError, StorageError
 from medalign.records import Progress, TrialResult, TrialSpec
 from medalign.scheduling.trial_run import Report, Runner
 from medalign.scheduling.trial_thread import TrialThread
@@ -20,7 +20,40 @@ def _spec(number: int) -> TrialSpec:
 def _end(thread: TrialThread, goes_on: bool = True) -> TrialResult:
     while isinstance(event := thread.advance(goes_on), Progress):
         pass
+    assert event is not None
     return event
+
+
+def test_who_waits_no_longer_gets_nothing_and_the_trial_goes_on() -> None:
+    goes_on = threading.Event()
+
+    def make() -> Runner:
+        def run(spec: TrialSpec, report: Report) -> TrialResult:
+            goes_on.wait()
+            return completed(spec, 1.0)
+
+        return run
+
+    thread = TrialThread(make)
+    thread.start(_spec(0))
+    assert thread.advance(wait_seconds=0.0) is None
+    assert thread.is_busy
+    goes_on.set()
+    event = thread.advance(wait_seconds=30.0)
+    assert isinstance(event, TrialResult) and event.status == "completed"
+
+
+def test_a_full_disk_is_no_fault_of_the_trial() -> None:
+    def make() -> Runner:
+        def run(spec: TrialSpec, report: Report) -> TrialResult:
+            raise StorageError("results: the disk is full")
+
+        return run
+
+    thread = TrialThread(make)
+    thread.start(_spec(0))
+    with pytest.raises(StorageError, match="the disk is full"):
+        thread.advance()
 
 
 def test_each_report_waits_for_the_verdict_on_the_one_before() -> None:
