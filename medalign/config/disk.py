@@ -15,8 +15,14 @@ from medalign.errors import StorageError
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))
 # What a full disk becomes on its way through libraries that do not raise OSError: safetensors, torch, SQLite.
-_FULL_TEXTS = ("No space left on device", "os error 28", "PytorchStreamWriter", "inline_container.cc")
-_FULL_TEXTS += ("database or disk is full", "Disk quota exceeded")
+_FULL_TEXTS = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "os error 28",
+    "PytorchStreamWriter",
+    "inline_container.cc",
+    "database or disk is full",
+)
 
 
 def write_whole(file: Path, text: str) -> None:

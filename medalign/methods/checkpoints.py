@@ -45,7 +45,8 @@ class Checkpoints:
 
     Args:
         root: The comparison's folder.
-        every_seconds: Between two reports one is due after so many seconds, or later if writing is slow.
+        every_seconds: Between two reports one is due after so many seconds, or later if writing is slow; 0 is after
+            every step.
         history: The trial's reports; refilled by `restore`, as are the next two.
         learning_curve: Its losses.
         meter: What it used.
@@ -111,6 +112,8 @@ class Checkpoints:
 
     def is_due(self) -> bool:
         """Whether enough time has passed since the last one."""
+        if self._every_seconds == 0:
+            return True
         wait = max(self._every_seconds, _PATIENCE * self._write_seconds)
         return time.monotonic() - self._last >= wait
 

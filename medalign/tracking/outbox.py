@@ -7,6 +7,7 @@ once: after a crash the whole file is performed again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -154,7 +155,8 @@ class Outbox:
         if self._file is None:
             return
         with disk_faults(self._file.parent), self._file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(event) + "\n")
+            # A line that a crash cut short must not swallow this one.
+            stream.write("\n" * _ends_within_a_line(self._file) + json.dumps(event) + "\n")
             stream.flush()
             os.fsync(stream.fileno())
 
@@ -168,13 +170,18 @@ class Outbox:
 
 
 def read_events(file: Path | None) -> list[Event]:
-    """The events in a file, without a last line that a crash cut short."""
+    """The events in a file, without a line that a crash cut short."""
     if file is None or not file.is_file():
         return []
     events = []
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
+        with contextlib.suppress(ValueError):
             events.append(json.loads(line))
-        except ValueError:
-            break
     return events
+
+
+def _ends_within_a_line(file: Path) -> bool:
+    with file.open("rb") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(max(0, size - 1))
+        return stream.read(1) not in (b"", b"\n")

@@ -1,0 +1,258 @@
+"""Trials lost and work repeated when processes die, stop and lose their disk at seeded random moments.
+
+    python benchmarks/faults.py --runs 30 --seed 0 [--keep FOLDER]
+
+Runs one small comparison undisturbed, then the same one again and again, each time with one fault; one that a fault
+ended is continued with --resume. A run is well if it ends with the same table, the same answers (log-probabilities
+included) and the same ends of its trials as the undisturbed one. `repeated` is the largest share of a trial's budget
+that was trained twice, `reports` how many reports lie in it: more than one would be more than one report interval.
+Prints a line a run, then a table in Markdown; needs some 40 s of one core a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.faults.injector import FAULTS, Fault, SmallDisk, at_random_moment
+from tests.faults.servers import MlflowServer
+from tests.faults.workplace import Left, Repeated, Session, Workplace, repeated_steps
+
+FULL_DISK = "fill the disk of the results"
+KILL_SERVER = "kill the MLflow server for a while"
+STOP_SERVER = "stop the MLflow server for a while"
+KINDS = (*FAULTS, FULL_DISK, KILL_SERVER, STOP_SERVER)
+DISK_MIB = 48
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One disturbed run.
+
+    Attributes:
+        struck: Whether the fault came before the comparison had ended.
+        sessions: Processes of the command that it took.
+        lost: Trials without the result that the undisturbed run has.
+    """
+
+    kind: str
+    struck: bool
+    sessions: int
+    lost: tuple[str, ...]
+    same_table: bool
+    repeated: tuple[Repeated, ...]
+    seconds: float
+    note: str = ""
+
+    @property
+    def is_well(self) -> bool:
+        return not self.lost and self.same_table and not self.note
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first run, to go on with a series"
+    )
+    parser.add_argument("--only", help="one kind of fault")
+    parser.add_argument("--keep", type=Path, help="folder to work in, which stays")
+    given = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = given.keep or Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="medalign-faults-"))
+        )
+        runs = Runs(folder.absolute(), stack)
+        outcomes = []
+        for number in range(given.first, given.first + given.runs):
+            generator = random.Random(f"{given.seed}-{number}")
+            kind = given.only or KINDS[number % len(KINDS)]
+            outcomes.append(runs.run(number, kind, generator))
+            print(f"{number:2} {line(outcomes[-1])}", flush=True)
+    print(f"\nundisturbed: {runs.undisturbed_seconds:.0f} s\n\n{table(outcomes)}")
+    return 0 if all(outcome.is_well for outcome in outcomes) else 1
+
+
+class Runs:
+    """The undisturbed run, and disturbed ones to be compared with it."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self._work = Workplace(folder)
+        self._stack = stack
+        self._server: MlflowServer | None = None
+        start = time.monotonic()
+        session = self._work.begin("undisturbed")
+        if session.wait() != 0:
+            raise SystemExit(session.out + session.err)
+        self.undisturbed_seconds = time.monotonic() - start
+        self._left = Left.of(session.comparison)
+
+    def run(self, number: int, kind: str, generator: random.Random) -> Outcome:
+        name, start = f"run-{number:02}", time.monotonic()
+        with contextlib.ExitStack() as stack:
+            if kind == FULL_DISK:
+                session, struck, note = self._with_full_disk(name, generator, stack)
+            elif kind in (KILL_SERVER, STOP_SERVER):
+                session, struck, note = self._with_server_away(name, kind, generator)
+            else:
+                session, struck, note = self._with_fault(name, FAULTS[kind], generator)
+            sessions = 1
+            if struck and session.process.returncode != 0 and not note:
+                comparison = session.comparison.id
+                results = str(session.comparison.path.parent)
+                session = self._work.session(
+                    f"{name}-resumed", "--results", results, "--resume", comparison, steps=name
+                )
+                sessions, code = 2, session.wait()
+                note = "" if code == 0 else f"exit code {code} when continued: {session.err.strip()[-300:]}"
+            outcome = self._judged(kind, name, struck, sessions, session, time.monotonic() - start, note)
+            shutil.rmtree(session.comparison.path, ignore_errors=True)
+        return outcome
+
+    def _judged(
+        self, kind: str, name: str, struck: bool, sessions: int, session: Session, seconds: float, note: str
+    ) -> Outcome:
+        shared = {"kind": kind, "struck": struck, "sessions": sessions, "seconds": seconds}
+        if note:
+            return Outcome(**shared, lost=(), same_table=False, repeated=(), note=note)
+        left = Left.of(session.comparison)
+        lost = tuple(
+            trial_id
+            for trial_id, status in self._left.statuses.items()
+            if left.statuses.get(trial_id) != status
+            or left.answers.get(trial_id) != self._left.answers.get(trial_id)
+        )
+        repeated = tuple(repeated_steps(self._work.folder / f"{name}.steps"))
+        same = left.table == self._left.table
+        checkpoints = session.comparison.path / "checkpoints"
+        note = "checkpoints were left behind" if checkpoints.exists() else ""
+        return Outcome(**shared, lost=lost, same_table=same, repeated=repeated, note=note)
+
+    def _with_fault(self, name: str, fault: Fault, generator: random.Random) -> tuple[Session, bool, str]:
+        session = self._work.begin(name)
+        struck = at_random_moment(session, generator) and fault.strike(session, generator)
+        code = session.wait()
+        hung = "it hung" if code is None else ""
+        if struck and not fault.ends and code != 0:
+            return session, struck, hung or f"exit code {code}: {session.err.strip()[-300:]}"
+        return session, struck, hung
+
+    def _with_full_disk(
+        self, name: str, generator: random.Random, stack: contextlib.ExitStack
+    ) -> tuple[Session, bool, str]:
+        disk = stack.enter_context(SmallDisk.mounted(self._work.folder / f"{name}-disk", DISK_MIB))
+        session = self._work.begin(name, "--results", str(disk.folder))
+        struck = at_random_moment(session, generator)
+        if struck:
+            disk.fill()
+        code = session.wait()
+        finished = len(session.comparison.results()) if struck else 0  # read while the disk is still full
+        disk.empty()
+        lines = session.err.strip().splitlines()
+        if struck and code != 0 and (code != 2 or len(lines) != 1 or "the disk is full" not in lines[0]):
+            return session, struck, f"exit code {code}, {finished} results: {session.err.strip()[-300:]}"
+        return session, struck, "it hung" if code is None else ""
+
+    def _with_server_away(self, name: str, kind: str, generator: random.Random) -> tuple[Session, bool, str]:
+        server = self._running_server()
+        session = self._work.begin(name, "--tracking-uri", server.uri)
+        struck = at_random_moment(session, generator)
+        away_seconds = generator.uniform(1.0, 15.0)
+        if kind == KILL_SERVER:
+            server.kill()
+            time.sleep(away_seconds)
+            server.start()
+        else:
+            server.send(signal.SIGSTOP)
+            time.sleep(away_seconds)
+            server.send(signal.SIGCONT)
+        code = session.wait()
+        if code is None or code:
+            return session, struck, f"exit code {code}: {session.err.strip()[-300:]}"
+        if session.comparison.outbox.exists():
+            self._work.session(f"{name}-sent", "--resume", session.comparison.id).wait()
+        return session, struck, tracker_faults(server, session)
+
+    def _running_server(self) -> MlflowServer:
+        if self._server is None:
+            self._server = MlflowServer(self._work.folder / "server")
+            self._server.start()
+            self._stack.callback(self._server.kill)
+        return self._server
+
+
+def tracker_faults(server: MlflowServer, session: Session) -> str:
+    """What is missing, or stands twice, in the store; empty if nothing is."""
+    from mlflow import MlflowClient
+
+    comparison = session.comparison
+    if comparison.outbox.exists():
+        return f"still waiting: {session.out[-300:]}"
+    client = MlflowClient(tracking_uri=server.uri)
+    experiment = client.get_experiment_by_name(comparison.experiment.name)
+    assert experiment is not None
+    wanted = f"tags.`medalign.comparison_id` = '{comparison.id}'"
+    found = client.search_runs([experiment.experiment_id], filter_string=wanted)
+    runs = {run.info.run_name: run for run in found}
+    if len(runs) != len(found):
+        return f"runs stand twice: {sorted(run.info.run_name for run in found)}"
+    status = {"completed": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+    for result in comparison.results():
+        run = runs.get(result.spec.trial_id)
+        if run is None or run.info.status != status[result.status]:
+            return f"{result.spec.trial_id} is {run.info.status if run else 'missing'}"
+        points = client.get_metric_history(run.info.run_id, "validation_accuracy")
+        steps = sorted(point.step for point in points)
+        expected = sorted(round(1000 * progress.budget_share) for progress in result.history)
+        if steps != expected:
+            return f"{result.spec.trial_id} has points at {steps} instead of {expected}"
+    return ""
+
+
+def line(outcome: Outcome) -> str:
+    share = max((each.share for each in outcome.repeated), default=0.0)
+    reports = max((each.num_reports for each in outcome.repeated), default=0)
+    verdict = "well" if outcome.is_well else "NOT WELL"
+    lost = f", lost {', '.join(outcome.lost)}" if outcome.lost else ""
+    table_ = "" if outcome.same_table or outcome.note else ", another table"
+    struck = "" if outcome.struck else " (came too late)"
+    note = f": {' '.join(outcome.note.split())}" if outcome.note else ""
+    return (
+        f"{verdict} {outcome.kind}{struck}: {outcome.sessions} session(s), {outcome.seconds:.0f} s, "
+        f"repeated {share:.1%}, reports {reports}{lost}{table_}{note}"
+    )
+
+
+def table(outcomes: list[Outcome]) -> str:
+    by_kind = collections.defaultdict(list)
+    for outcome in outcomes:
+        by_kind[outcome.kind].append(outcome)
+    lines = [
+        "| fault | runs | well | trials lost | deaths in training | largest share trained twice | reports in it |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for kind, some in [*by_kind.items(), ("all", outcomes)]:
+        repeated = [each for outcome in some for each in outcome.repeated]
+        lines.append(
+            f"| {kind} | {sum(outcome.struck for outcome in some)} | {sum(o.is_well for o in some)} | "
+            f"{sum(len(o.lost) for o in some)} | {len(repeated)} | "
+            f"{max((each.share for each in repeated), default=0.0):.1%} | "
+            f"{max((each.num_reports for each in repeated), default=0)} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
