@@ -1,4 +1,4 @@
-"""A real store that goes away and comes back, in the middle of requests too: nothing is missing, nothing stands twice."""
+"""A real store that goes away and comes back, within requests too: nothing is missing, nothing stands twice."""
 
 from __future__ import annotations
 
