@@ -6,10 +6,31 @@ import difflib
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from medalign.data.bioasq import BioASQSource
+from medalign.data.casimedicos import CasiMedicosSource
+from medalign.data.chemprot import ChemProtSource
 from medalign.data.embedded.source import EmbeddedSource
+from medalign.data.head_qa import HeadQASource
+from medalign.data.k_qa import KQASource
+from medalign.data.liveqa import LiveQASource
+from medalign.data.med_qa import MedQASource
+from medalign.data.med_safety_bench import MedSafetyBenchSource
+from medalign.data.medec import MEDECSource
+from medalign.data.medical_qa_datasets import MedicalQADatasetsSource
 from medalign.data.medmcqa import MedMCQASource
+from medalign.data.medquad import MedQuADSource
+from medalign.data.medquad_judged import MedQuADJudgedSource
+from medalign.data.medtext import MedTextSource
+from medalign.data.mimic_notes import MIMICNotesSource
+from medalign.data.mirage import MIRAGESource
+from medalign.data.mmlu_medical import MMLUMedicalSource
+from medalign.data.plain_files import PlainFilesSource
+from medalign.data.preference_files import PreferencesSource
 from medalign.data.pubmed_qa import PubMedQASource
+from medalign.data.pubmed_rct import PubMedRCTSource
+from medalign.data.radqa import RadQASource
 from medalign.data.sources import Loaded, Source
+from medalign.data.specialty_files import SpecialtyFilesSource
 from medalign.errors import DataError
 from medalign.records import Question
 
@@ -17,6 +38,27 @@ _SOURCES: tuple[type[Source], ...] = (
     EmbeddedSource,
     PubMedQASource,
     MedMCQASource,
+    MedQASource,
+    MMLUMedicalSource,
+    BioASQSource,
+    HeadQASource,
+    CasiMedicosSource,
+    MIRAGESource,
+    MedQuADSource,
+    MedQuADJudgedSource,
+    LiveQASource,
+    KQASource,
+    MedSafetyBenchSource,
+    MEDECSource,
+    RadQASource,
+    MedTextSource,
+    MedicalQADatasetsSource,
+    ChemProtSource,
+    PubMedRCTSource,
+    MIMICNotesSource,
+    SpecialtyFilesSource,
+    PlainFilesSource,
+    PreferencesSource,
 )
 SOURCES: Mapping[str, type[Source]] = MappingProxyType({source.name: source for source in _SOURCES})
 

@@ -15,6 +15,7 @@ from medalign.records import Question, Split
 HUB = "openlifescienceai/medmcqa"
 
 LETTERS = "abcd"
+UNNAMED = re.compile(r"^(?:unknown)?$")
 
 # A lead with the letter of the right option: "Ans. is 'a' i.e., ", "Answer- B. ", "Ans: C (", "B i.e. ".
 _LEAD = re.compile(
@@ -85,7 +86,7 @@ class MedMCQASource(RecordSource):
             answer=answer,
             options=options,
             rationale=_rationale(row.text("exp"), answer),
-            specialty=row.text("subject_name").strip().lower() or "unspecified",
+            specialty=UNNAMED.sub("unspecified", row.text("subject_name").strip().lower()),
             group=number,
             split=split,
         )

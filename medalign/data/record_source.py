@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from medalign.data.files import SPLIT_NAMES, Row, read_rows, split_files
+from medalign.data.case_groups import case_keys, with_groups
+from medalign.data.files import SPLIT_NAMES, Row, SplitFiles, read_rows, split_files
 from medalign.data.fingerprints import stable_hash
 from medalign.data.hub import HubPart, hub_rows
 from medalign.data.sources import Drop, Loaded, Source
@@ -18,9 +20,11 @@ from medalign.records import PreferencePair, Question, Split
 Entry = Question | PreferencePair | Drop
 
 
-class _Part(NamedTuple):
-    rows: Iterable[Row]
-    split: Split | None
+class Rows(NamedTuple):
+    """Records with their official split, and the data files of the location that are left alone."""
+
+    placed: Iterator[tuple[Row, Split | None]]
+    skipped_files: tuple[str, ...]
 
 
 class RecordSource(Source):
@@ -37,21 +41,30 @@ class RecordSource(Source):
     split_names: ClassVar[Mapping[str, Split]] = SPLIT_NAMES
 
     def load(self, location: str | None) -> Loaded:
-        parts, skipped_files = self._parts(location)
-        entries = [
-            entry
-            for part in parts
-            for record in part.rows
-            for row in self.unfold(record)
-            for entry in self.entries(row, part.split)
-        ]
-        questions = self.grouped([entry for entry in entries if isinstance(entry, Question)])
+        rows = self.rows(location)
+        questions: list[Question] = []
+        pairs: list[PreferencePair] = []
+        drops: Counter[Drop] = Counter()
+        links: dict[str, Iterable[Hashable]] = {}
+        for row, split in rows.placed:
+            for entry in self.entries(row, split):
+                if isinstance(entry, Question):
+                    questions.append(entry)
+                    links[entry.id] = self.links(row)
+                elif isinstance(entry, PreferencePair):
+                    pairs.append(entry)
+                else:
+                    drops[entry] += entry.count
         return Loaded(
-            questions=tuple(_with_own_ids(questions)),
-            pairs=tuple(entry for entry in entries if isinstance(entry, PreferencePair)),
-            drops=tuple(entry for entry in entries if isinstance(entry, Drop)),
-            skipped_files=skipped_files,
+            questions=tuple(with_own_ids(self.grouped(questions, links))),
+            pairs=tuple(pairs),
+            drops=tuple(dataclasses.replace(drop, count=count) for drop, count in drops.items()),
+            skipped_files=rows.skipped_files,
         )
+
+    def files(self, location: str) -> SplitFiles:
+        """The files to read at a location, with the split that each gives."""
+        return split_files(location, self.split_names)
 
     def unfold(self, record: Row) -> Iterable[Row]:
         """The records that one record of a file holds: itself, unless the format nests them."""
@@ -61,21 +74,52 @@ class RecordSource(Source):
     def entries(self, row: Row, split: Split | None) -> Iterable[Entry]:
         """The questions and pairs that a record gives, or why it gives none."""
 
-    def grouped(self, questions: list[Question]) -> list[Question]:
-        """The same questions, in groups that can only be told when all are known."""
-        return questions
+    def links(self, row: Row) -> Iterable[Hashable]:
+        """What the record's questions have in common with others: those with a common link are one group."""
+        return ()
 
-    def _parts(self, location: str | None) -> tuple[list[_Part], tuple[str, ...]]:
+    def case(self, question: Question) -> str:
+        """The text by whose sentences questions on the same case are told; empty where that is not asked for."""
+        return ""
+
+    def grouped(self, questions: list[Question], links: Mapping[str, Iterable[Hashable]]) -> list[Question]:
+        """The same questions, in the groups that their links and cases tell.
+
+        Args:
+            links: Question id -> what it has in common with others.
+        """
+        cases = {question.id: text for question in questions if (text := self.case(question))}
+        shared = case_keys(cases)
+        keys = {name: [*held, *shared.get(name, ())] for name, held in links.items()}
+        return with_groups(questions, keys) if any(keys.values()) else questions
+
+    def rows(self, location: str | None) -> Rows:
+        """All records, unfolded, with the split that their file or part gives; read as they are asked for.
+
+        Raises:
+            DataError: If the location cannot be used.
+        """
         hub = self.hub if location is None else self.variants.get(location, ())
         if hub:
-            return [_Part(hub_rows(part, source=self.name), part.split) for part in hub], ()
+            parts: list[tuple[Iterable[Row], Split | None]]
+            parts = [(hub_rows(part, source=self.name), part.split) for part in hub]
+            return Rows(self._placed(parts), ())
         if location is None:
-            raise DataError(f"data: {self.name} needs local files; {self.origin}")
-        found = split_files(location, self.split_names)
-        return (
-            [_Part(read_rows(path), split) for path, split in found.named],
+            raise DataError(f"data: {self.name} is read from local files, and none is named; {self.origin}")
+        found = self.files(location)
+        return Rows(
+            self._placed((self.read_file(path), split) for path, split in found.named),
             tuple(str(path) for path in found.skipped),
         )
+
+    def read_file(self, path: Path) -> Iterable[Row]:
+        """The records of one file."""
+        return read_rows(path)
+
+    def _placed(
+        self, parts: Iterable[tuple[Iterable[Row], Split | None]]
+    ) -> Iterator[tuple[Row, Split | None]]:
+        return ((row, split) for records, split in parts for record in records for row in self.unfold(record))
 
 
 def content_id(*parts: object) -> str:
@@ -83,7 +127,7 @@ def content_id(*parts: object) -> str:
     return f"{stable_hash(*parts):016x}"
 
 
-def _with_own_ids(questions: Iterable[Question]) -> Iterator[Question]:
+def with_own_ids(questions: Iterable[Question]) -> Iterator[Question]:
     """Numbers the ids of exact repeats; cleaning then finds and counts them."""
     first: dict[str, Question] = {}
     repeats: Counter[str] = Counter()
@@ -97,4 +141,6 @@ def _with_own_ids(questions: Iterable[Question]) -> Iterator[Question]:
 
 
 def _is_repeat(one: Question, other: Question) -> bool:
-    return dataclasses.replace(one, split=None, group="") == dataclasses.replace(other, split=None, group="")
+    """Whether cleaning will find the two to be the same question."""
+    shown = [(each.kind, each.text, each.context, each.options, each.answer) for each in (one, other)]
+    return shown[0] == shown[1]

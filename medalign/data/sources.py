@@ -21,17 +21,19 @@ KIND_OF_SERVICE: dict[Service, Kind] = {"choice": "choice", "decision": "decisio
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drop:
-    """A record that gave no question.
+    """A record that gave no question, or many alike.
 
     Attributes:
         reason: In words that are counted; the same for every record dropped for it.
         place: File and line, or Hub data set and number.
         text: What it asked or held, for an example in the card.
+        count: How many records this stands for.
     """
 
     reason: str
     place: str
     text: str = ""
+    count: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
