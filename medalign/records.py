@@ -103,8 +103,10 @@ class Prediction:
         chosen: The one of these two that counts under the comparison's scoring rule; None for free text.
         said: The chosen option in words, or the generated answer.
         correct: Whether the chosen option is right; None for free text.
-        token_f1: Token-level F1 of the generated answer against the reference; None where nothing was generated.
-        exact_match: Whether the generated answer equals the reference after normalisation; None likewise.
+        token_f1: Token-level F1 of the generated answer against the reference or the alias that fits best; None where
+            nothing was generated.
+        exact_match: Whether the generated answer equals one of these after normalisation; None likewise.
+        demonstrated: Answers of the worked examples in its prompt, in their order; empty without any.
     """
 
     question_id: str
@@ -123,6 +125,7 @@ class Prediction:
     correct: bool | None = None
     token_f1: float | None = None
     exact_match: bool | None = None
+    demonstrated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -31,6 +31,7 @@ def build_prediction(
     option_logprobs: Sequence[float] | None = None,
     text: str | None = None,
     scoring: Scoring,
+    demonstrated: Sequence[str] = (),
 ) -> Prediction:
     """The record of one answer, with everything in it that the metrics need.
 
@@ -38,6 +39,7 @@ def build_prediction(
         option_logprobs: Summed log-probability (nats) of each option; for questions with options.
         text: The written answer; for free-text questions.
         scoring: Which choice counts on choice questions; on decision questions it is always the raw one.
+        demonstrated: Answers of the worked examples in its prompt.
 
     Raises:
         ValueError: What the question's kind needs is missing, is not finite or does not fit its options.
@@ -49,6 +51,7 @@ def build_prediction(
         "specialty": question.specialty,
         "group": question.group,
         "answer": question.answer,
+        "demonstrated": tuple(demonstrated),
     }
     if question.is_scored:
         return Prediction(**shared, **_choices(question, option_logprobs, scoring))
@@ -57,8 +60,8 @@ def build_prediction(
     return Prediction(
         **shared,
         said=text,
-        token_f1=metrics.token_f1(text, question.answer),
-        exact_match=metrics.exact_match(text, question.answer),
+        token_f1=max(metrics.token_f1(text, right) for right in (question.answer, *question.aliases)),
+        exact_match=any(metrics.exact_match(text, right) for right in (question.answer, *question.aliases)),
     )
 
 
@@ -139,6 +142,7 @@ def read_parquet(path: str | os.PathLike[str]) -> tuple[Prediction, ...]:
 
 def _prediction(row: dict[str, Any]) -> Prediction:
     lists = {name: tuple(row[name]) for name in ("option_logprobs", "option_chars")}
+    lists["demonstrated"] = tuple(row.get("demonstrated") or ())  # unknown to files of the first version
     return Prediction(**{**row, **lists})
 
 
@@ -155,5 +159,6 @@ def _column_types() -> dict[str, Any]:
         "correct": pa.bool_(),
         "token_f1": pa.float64(),
         "exact_match": pa.bool_(),
+        "demonstrated": pa.list_(pa.string()),
     }
     return {name: types.get(name, pa.string()) for name in _FIELDS}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from medalign.config.disk import disk_faults, write_whole
+from medalign.data.prompts import first_line
 from medalign.errors import TrialStopped
 from medalign.evaluation.predictions import build_prediction, write_parquet
 from medalign.evaluation.summary import score_split
@@ -33,6 +34,7 @@ Scoring = Literal["raw", "normalised"]
 
 TRIALS_FOLDER = "trials"
 PREDICTIONS_FILE = "predictions.parquet"
+VALIDATION_FILE = "validation.parquet"
 ADAPTER_FOLDER = "adapter"
 REFERENCE_FILE = "reference_logprobs.json"
 
@@ -192,6 +194,8 @@ class _Trial:
 
     def _write(self, folder: Path, adapted: AdaptedModel, predictions: Sequence[Prediction]) -> None:
         write_parquet(folder / PREDICTIONS_FILE, list(predictions))
+        if self._spec.stage == "refit" and self._validation:
+            write_parquet(folder / VALIDATION_FILE, self._validation)
         if adapted.save_adapter is not None and self._spec.stage == "refit":
             adapted.save_adapter(str(folder / ADAPTER_FOLDER))
 
@@ -217,8 +221,12 @@ def answer_questions(
     logprobs = dict(zip((q.id for q in scored), predictor.score_options(scored), strict=True))
     texts = dict(zip((q.id for q in written), predictor.write(written), strict=True))
     return tuple(
-        build_prediction(q, option_logprobs=logprobs[q.id], scoring=scoring)
-        if q.is_scored
-        else build_prediction(q, text=texts[q.id], scoring=scoring)
+        build_prediction(
+            q,
+            option_logprobs=logprobs.get(q.id),
+            text=texts.get(q.id),
+            scoring=scoring,
+            demonstrated=[first_line(shown.answer) for shown in predictor.demonstrations(q)],
+        )
         for q in questions
     )

@@ -62,6 +62,13 @@ class Predictor:
         self._max_new_tokens = max_new_tokens
         self._chat = Chat(base.tokenizer)
 
+    def demonstrations(self, question: Question) -> tuple[Demonstration, ...]:
+        """The worked examples that a question is asked with: those that fit the model's window."""
+        if not self._demonstrate(question):
+            return ()
+        options = self._chat.all_option_ids(question)
+        return self._fitting(question, max(map(len, options), default=self._max_new_tokens))[0]
+
     def score_options(self, questions: Sequence[Question]) -> list[tuple[float, ...]]:
         """Summed log-probability (nats) of each option of each question, given its prompt.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def some_predictions() -> list[Prediction]:
         build_prediction(CHOICE, option_logprobs=LOGPROBS, scoring="raw"),
         build_prediction(CHOICE, option_logprobs=[-0.1, -1e-17, -1 / 3, -1e300], scoring="normalised"),
         build_prediction(WRITTEN, text="iron,\nby mouth \u00b5g", scoring="raw"),
-        build_prediction(WRITTEN, text="", scoring="raw"),
+        build_prediction(WRITTEN, text="", scoring="raw", demonstrated=["zinc", "by mouth"]),
     ]
 
 
@@ -56,6 +57,24 @@ def test_a_written_answer_is_compared_with_the_reference() -> None:
     found = build_prediction(WRITTEN, text="Iron.", scoring="raw")
     assert (found.said, found.token_f1, found.exact_match) == ("Iron.", pytest.approx(2 / 3), False)
     assert found.correct is None and found.chosen_raw is None and found.option_logprobs == ()
+
+
+def test_an_alias_is_as_right_as_the_answer() -> None:
+    question = dataclasses.replace(WRITTEN, aliases=("ferrous sulfate", "iron tablets by mouth"))
+    found = build_prediction(question, text="Ferrous sulfate", scoring="raw")
+    assert (found.token_f1, found.exact_match) == (1, True)
+    assert build_prediction(question, text="iron by mouth", scoring="raw").token_f1 == pytest.approx(6 / 7)
+
+
+def test_files_of_the_first_version_have_no_demonstrations(tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    write_parquet(tmp_path / "p.parquet", some_predictions())
+    table = parquet.read_table(tmp_path / "p.parquet").drop_columns(["demonstrated"])
+    parquet.write_table(table, tmp_path / "old.parquet")
+    assert read_parquet(tmp_path / "old.parquet") == tuple(
+        dataclasses.replace(prediction, demonstrated=()) for prediction in some_predictions()
+    )
 
 
 @pytest.mark.parametrize("logprobs", [None, [], [-1.0, -2.0], [-1.0] * 5])
