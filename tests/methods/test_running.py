@@ -20,6 +20,7 @@ from medalign.methods.running import (
     ADAPTER_FOLDER,
     PREDICTIONS_FILE,
     REFERENCE_FILE,
+    VALIDATION_FILE,
     TrialJob,
     TrialRunner,
     answer_questions,
@@ -191,8 +192,16 @@ class TestRefit:
     def test_it_keeps_what_was_learnt(self, method: str, job: TrialJob) -> None:
         result = TrialRunner(job)(spec(method, "refit"), ignore)
         names = {path.name for path in (Path(job.folder) / result.folder).iterdir()}
-        assert names == {PREDICTIONS_FILE} | ({ADAPTER_FOLDER} if result.learning_curve else set())
+        kept = {ADAPTER_FOLDER} if result.learning_curve else set()
+        assert names == {PREDICTIONS_FILE} | kept | ({VALIDATION_FILE} if method == "base" else set())
         assert [path.name for path in (Path(job.folder) / "trials").iterdir()] == [result.spec.trial_id]
+
+
+def test_an_answer_keeps_the_answers_that_were_shown_in_its_prompt(job: TrialJob) -> None:
+    shown = {p.demonstrated for p in kept(job, TrialRunner(job)(spec("icl", "refit", shots=1), ignore))}
+    assert {len(answers) for answers in shown} == {1}
+    assert {answer for answers in shown for answer in answers} <= {q.answer for q in job.train}
+    assert {p.demonstrated for p in kept(job, TrialRunner(job)(spec("base", "refit"), ignore))} == {()}
 
 
 @pytest.mark.parametrize("method", ["sft", "dpo"])
