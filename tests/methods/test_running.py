@@ -280,7 +280,7 @@ def test_a_finished_trial_takes_the_place_of_what_an_earlier_attempt_left(job: T
     left.mkdir(parents=True)
     (left / "half-written").touch()
     TrialRunner(job)(spec("base", "refit"), ignore)
-    assert [path.name for path in left.iterdir()] == [PREDICTIONS_FILE]
+    assert {path.name for path in left.iterdir()} == {PREDICTIONS_FILE, VALIDATION_FILE}
 
 
 def test_the_scoring_rule_of_the_comparison_decides_what_is_chosen(job: TrialJob) -> None:
