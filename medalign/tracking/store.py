@@ -140,7 +140,8 @@ class Tracker:
         self._outbox.drain(_LAST_WAIT_SECONDS)  # what an earlier session could not write comes first
         run = self._open(_PARENT, self._comparison_id, {STAGE: "comparison"}, parent=None)
         self._store.set_tags(run.id, tags or {})
-        self._store.log_params(run.id, values.param_values(params))
+        texts = {name: without_password(text) for name, text in values.param_values(params).items()}
+        self._store.log_params(run.id, texts)
         if self._monitor is None:
             self._monitor = MachineMonitor(self._uri, run.id)
         return run.id

@@ -18,6 +18,7 @@ from tests.faults.workplace import NUM_TRIALS, Session
 
 STARTS = r"\] \S+-\d{3} (starts|goes on)"
 LONGEST_DELAY_SECONDS = 3.0
+SPOILED = "spoil the newest checkpoint and kill"
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ FAULTS = {
     for fault in (
         Fault("kill a trial", _kill_trial),
         Fault("stop a trial", _stop_trial),
-        Fault("spoil the newest checkpoint and kill", _spoil_checkpoint_and_kill),
+        Fault(SPOILED, _spoil_checkpoint_and_kill),
         Fault("kill the driver", _kill_driver, ends=True),
         Fault("stop the driver for a while", _stop_driver_for_a_while),
         Fault("kill the raylet", _kill_raylet, ends=True),

@@ -24,7 +24,7 @@ from tests.tiny_models import make_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "disturbed"
-# 12 questions in steps of 2: 240 steps a trial. Reports after a quarter, a half and the whole.
+# 12 questions in steps of 2: 120 steps a trial. Reports after a quarter, a half and the whole.
 EXPERIMENT = f"""\
 name: {NAME}
 model: {{name: model, precision: fp32}}
@@ -44,7 +44,7 @@ SPACE = """\
 method: {method}
 space:
   learning_rate: {{type: float, low: 0.0005, high: 0.002, log: true}}
-fixed: {{batch_size: 2, epochs: 40, lora_dropout: 0.1}}
+fixed: {{batch_size: 2, epochs: 20, lora_dropout: 0.1}}
 """
 NUM_TRIALS = 7
 REPORTS = (0.25, 0.5, 1.0)
