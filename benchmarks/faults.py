@@ -70,6 +70,7 @@ def main() -> int:
     parser.add_argument("--only", help="one kind of fault")
     parser.add_argument("--keep", type=Path, help="folder to work in, which stays")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     with contextlib.ExitStack() as stack:
         folder = given.keep or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="medalign-faults-"))
@@ -95,6 +96,7 @@ class Runs:
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self._work = Workplace(folder)
         self._stack = stack
+        stack.callback(self._work.end)
         self._server: MlflowServer | None = None
         start = time.monotonic()
         session = self._work.begin("undisturbed")

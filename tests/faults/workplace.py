@@ -99,6 +99,7 @@ class Workplace:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._sessions: list[Session] = []
         folder.mkdir(parents=True, exist_ok=True)
         make_tiny(folder / "model", "llama", window=1024)
         (folder / "experiment.yaml").write_text(EXPERIMENT)
@@ -109,7 +110,14 @@ class Workplace:
 
     def session(self, name: str, *options: str, steps: str | None = None) -> Session:
         """A comparison in a process of its own, begun with these options."""
-        return Session(self.folder, name, steps or name, *options)
+        session = Session(self.folder, name, steps or name, *options)
+        self._sessions.append(session)
+        return session
+
+    def end(self) -> None:
+        """Leaves no process behind."""
+        for session in self._sessions:
+            session.end()
 
     def begin(self, name: str, *options: str) -> Session:
         return self.session(name, "--experiment", "experiment.yaml", *options)
