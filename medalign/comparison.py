@@ -23,8 +23,8 @@ from medalign.errors import ConfigError, DataError, MedalignError, StorageError
 from medalign.methods.catalog import METHODS, default_setting, method_named, setting_names
 from medalign.methods.checkpoints import latest_step
 from medalign.methods.contract import check_same_contract, make_contract
-from medalign.methods.running import PREDICTIONS_FILE, TrialJob, TrialRunner
-from medalign.records import BASE, ArmResult, Cost, Progress, Question, TrialResult, TrialSpec
+from medalign.methods.running import TrialJob, TrialRunner
+from medalign.records import BASE, ArmResult, Progress, Question, TrialResult, TrialSpec
 from medalign.reporting.live import LiveView
 from medalign.scheduling.early_stopping import AshaSettings
 from medalign.scheduling.planning import MethodPlan, Plan
@@ -149,6 +149,7 @@ class _Comparison:
         )
 
     def run(self) -> ComparisonOutcome:
+        self._keep_surroundings()
         tracker = self._tracker()
         try:
             self._run_trials(tracker)
@@ -224,25 +225,16 @@ class _Comparison:
 
     def _conclude(self, tracker: Tracker) -> ComparisonOutcome:
         """Compare the arms, write the report, tell the tracker and the person."""
-        from medalign.evaluation.metrics import majority_baseline
-        from medalign.evaluation.summary import score_split
+        from medalign.conclusion import conclude
         from medalign.reporting.rows import arm_rows
         from medalign.reporting.tables import render_text
         from medalign.reporting.wording import sentence
-        from medalign.reporting.writing import write_report
-        from medalign.stats.comparison import compare_arms
 
-        arms = self._arms()
-        if len(arms) < 2:
+        if len(self._plan.without_refit) == len(self._experiment.methods):
             reasons = "; ".join(f"{name}: {why}" for name, why in self._plan.without_refit.items())
             raise MedalignError(f"no method is left to compare with the base ({reasons})")
-        summary = compare_arms(
-            arms,
-            score=score_split,
-            seed=self._experiment.seed,
-            majority_baseline=majority_baseline(self._data.train, self._data.test),
-        )
-        files = write_report(self._folder.path, self._report_data(), summary, arms)
+        concluded = conclude(self._folder)
+        summary, arms, files = concluded.summary, concluded.arms, concluded.files
         tracker.finish(summary, arms, files, root=self._folder.path)
         page = tracker.page
         self._folder.mark_finished()
@@ -254,55 +246,25 @@ class _Comparison:
         say(f"results    {shown(self._folder.path)}")
         say(f"browse     {browse_command(_tracking_uri(self._experiment))}")
         say(f"           then open {page}")
-        return ComparisonOutcome(summary=summary, arms=tuple(arms), folder=self._folder.path, report=files[0])
+        return ComparisonOutcome(summary=summary, arms=arms, folder=self._folder.path, report=files[0])
 
-    def _arms(self) -> list[ArmResult]:
-        """An arm for every method with at least one refit that ended well, the base first."""
-        arms = []
-        for method in self._method_names:
-            results = [r for r in self._plan.results() if r.spec.method == method]
-            refits = [r for r in results if r.spec.stage == "refit" and r.status == "completed"]
-            if refits:
-                arms.append(self._arm(method, results, refits))
-        return arms
-
-    def _arm(self, method: str, results: list[TrialResult], refits: list[TrialResult]) -> ArmResult:
-        from medalign.evaluation.predictions import read_parquet
-
-        search = [r for r in results if r.spec.stage == "search"]
-        best = self._plan.best(method) or refits[0]
-        return ArmResult(
-            arm=method,
-            setting=refits[0].spec.setting,
-            seeds=tuple(r.spec.seed for r in refits),
-            predictions=tuple(
-                read_parquet(self._folder.trial_folder(r.spec.trial_id) / PREDICTIONS_FILE) for r in refits
-            ),
-            cost=_sum(r.cost for r in refits),
-            search_cost=_sum(r.cost for r in search),
-            validation_score=best.score,
-            num_trials=len(search),
-            num_stopped=sum(r.status == "stopped" for r in search),
-            num_failed=sum(r.status == "failed" for r in results),
-        )
-
-    def _report_data(self) -> Any:
-        from medalign.reporting.report_data import ReportData
+    def _keep_surroundings(self) -> None:
+        """What the report needs beside trials and predictions, so that it can be built from the folder alone."""
+        from medalign.evaluation.metrics import majority_baseline
+        from medalign.reporting.stored import Surroundings, write_surroundings
 
         state = self._folder.state
-        return ReportData(
-            comparison_id=self._folder.id,
-            experiment=self._experiment.name,
+        surroundings = Surroundings(
+            experiment=self._experiment.model_dump(mode="json"),
             command=state["command"],
-            date=state["begun"],
-            contract=self._contract,
+            begun=state["begun"],
             card=self._data.card,
             environment=_environment(self._slots),
-            trials=self._plan.results(),
-            questions={question.id: question for question in self._data.test},
-            scoring=self._experiment.scoring,
+            questions=self._data.test,
+            majority_baseline=majority_baseline(self._data.train, self._data.test),
             stated_detectable_difference=_detectable(self._data.test, len(self._method_names)),
         )
+        write_surroundings(self._folder.path, surroundings)
 
 
 class _Keeper:
@@ -501,7 +463,3 @@ def _processor() -> str:
 def _command() -> str:
     """The command line as it was typed, in a form that a shell takes."""
     return shlex.join(["python", "-m", "medalign.compare", *sys.argv[1:]])
-
-
-def _sum(costs: Iterable[Cost]) -> Cost:
-    return sum(costs, start=Cost())

@@ -532,3 +532,17 @@ def test_a_finished_comparison_is_not_continued_but_shown(
         f"medalign: resume: '{finished.folder.id}' is finished; "
         f"its report is results/{finished.folder.id}/report.html\n"
     )
+
+
+def test_the_report_is_built_again_from_a_copy_of_the_folder_alone(
+    finished: Ended, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from medalign.commands import report
+
+    moved = Path(shutil.copytree(finished.folder.path, tmp_path / "moved"))
+    for file in (*moved.glob("*.csv"), moved / "report.html"):
+        file.unlink()
+    monkeypatch.chdir(tmp_path)
+    assert report.main(["moved"]) == 0
+    assert Ended("", "", 0, ComparisonFolder(moved)).table() == finished.table()
+    assert "\narm " in "\n" + capfd.readouterr().out and (moved / "report.html").is_file()

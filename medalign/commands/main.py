@@ -15,6 +15,7 @@ from medalign.errors import ConfigError
 COMMANDS = {
     "compare": "compare ways of adapting a base model on medical questions",
     "data": "list the sources of questions",
+    "report": "build the report of a comparison again, from its folder alone",
 }
 
 USAGE = "usage: medalign COMMAND [options]\n\ncommands:\n{commands}\n\n`medalign COMMAND --help` says more.\n"

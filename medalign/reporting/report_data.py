@@ -23,6 +23,9 @@ class ReportData:
         environment: Versions and the machine, as plain values.
         trials: Every trial and refit, failed ones included.
         questions: The test questions by id.
+        method_names: What was compared, the base first; methods without an arm are among them.
+        settings: Every setting of the experiment, as plain values.
+        majority_baseline: Accuracy on the test of always answering what was most frequent in training.
         scoring: Which of a prediction's two choices counts.
         stated_detectable_difference: The minimum detectable difference, a fraction, that was stated before the
             search; None if none was.
@@ -37,6 +40,9 @@ class ReportData:
     environment: Mapping[str, Any] = field(default_factory=dict)
     trials: Sequence[TrialResult] = ()
     questions: Mapping[str, Question] = field(default_factory=dict)
+    method_names: Sequence[str] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    majority_baseline: float | None = None
     scoring: Literal["raw", "normalised"] = "normalised"
     stated_detectable_difference: float | None = None
 

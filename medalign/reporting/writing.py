@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medalign.errors import StorageError
 from medalign.records import ArmResult
 from medalign.reporting import rows, tables
+from medalign.reporting.files import write_whole
 from medalign.reporting.html import render_html
 from medalign.reporting.plots import draw_plots
 from medalign.reporting.report_data import ReportData
@@ -51,7 +51,7 @@ def write_report(
         **{f"plots/{plot.name}.png": plot.png for plot in plots},
     }
     try:
-        return [_write(folder / name, content) for name, content in contents.items()]
+        return [write_whole(folder / name, content) for name, content in contents.items()]
     except OSError as error:
         raise StorageError(f"results: {folder} cannot be written ({error.strerror})") from error
 
@@ -72,14 +72,3 @@ def _results(data: ReportData, summary: ComparisonSummary, arms: Sequence[ArmRes
         "specialties": rows.specialty_rows(summary),
         "trials": rows.trial_rows(data.trials),
     }
-
-
-def _write(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        unfinished.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path

@@ -4,6 +4,7 @@
         experiment.yaml   every setting, defaults included
         contract.json     what all arms share
         outbox.jsonl      what waits for the tracker's store to come back; else it is absent
+        report_data.json, test_questions.jsonl   what else the report shows
         state.json        when and with which command it was begun, and whether it is finished
         optuna.db         one Optuna study a method
         trials/<trial id>/result.json, predictions.parquet, adapter/
@@ -98,6 +99,20 @@ class ComparisonFolder:
                 "name another folder with --results"
             ) from error
         return folder
+
+    @classmethod
+    def at(cls, path: Path) -> ComparisonFolder:
+        """The comparison in a folder, finished or not.
+
+        Raises:
+            StorageError: The path is no comparison's folder.
+        """
+        path = path.absolute()
+        if (path / _STATE).is_file():
+            return cls(path)
+        within = sorted(state.parent for state in path.glob(f"*/{_STATE}")) if path.is_dir() else []
+        remedy = f"name one of those in it, such as {shown(within[-1])}" if within else "check the path"
+        raise StorageError(f"{shown(path)}: is no folder of a comparison; {remedy}")
 
     @classmethod
     def find(cls, results: Path, wanted: str) -> ComparisonFolder:

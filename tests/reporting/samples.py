@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
+from medalign.evaluation.predictions import write_parquet
 from medalign.records import (
     ArmResult,
     Cost,
@@ -15,6 +19,8 @@ from medalign.records import (
     TrialSpec,
 )
 from medalign.reporting.report_data import ReportData
+from medalign.reporting.stored import Surroundings, write_surroundings
+from medalign.tracking.folder import ComparisonFolder
 
 HOSTILE_TEXT = "=cmd()</script><script>alert('x')</script><img src=x onerror=alert(1)> & \"quoted\" dose?"
 SHARES = {"base": 0.45, "icl": 0.5, "sft": 0.75, "dpo": 0.55}
@@ -183,3 +189,45 @@ def make_data(questions: Sequence[Question]) -> ReportData:
         questions={question.id: question for question in questions},
         stated_detectable_difference=0.171,
     )
+
+
+def make_folder(path: Path, arms: Sequence[ArmResult] | None = None) -> ComparisonFolder:
+    """The made-up comparison as it lies on disk when its last trial has ended."""
+    questions = make_questions()
+    data = make_data(questions)
+    path.mkdir(parents=True)
+    (path / "state.json").write_text(
+        json.dumps({"status": "running", "command": data.command, "begun": data.date})
+    )
+    folder = ComparisonFolder(path)
+    folder.write_contract(data.contract)
+    write_surroundings(
+        path,
+        Surroundings(
+            experiment={"name": "made", "methods": ["icl", "sft", "dpo"], "scoring": "normalised", "seed": 0},
+            command=data.command,
+            begun=data.date,
+            card=data.card,
+            environment=data.environment,
+            questions=questions,
+            majority_baseline=0.38,
+            stated_detectable_difference=data.stated_detectable_difference,
+        ),
+    )
+    for trial in data.trials:
+        folder.write_result(trial)
+    for arm in make_arms(questions) if arms is None else arms:
+        for number, (seed, predictions) in enumerate(zip(arm.seeds, arm.predictions, strict=True)):
+            spec = TrialSpec(
+                trial_id=f"{arm.arm}-refit-{number:03d}",
+                method=arm.arm,
+                stage="refit",
+                setting=arm.setting if arm.arm == "base" else {**arm.setting, "number": 0},
+                seed=seed,
+                number=number,
+            )
+            score = 0.45 if arm.arm == "base" else None
+            share = dataclasses.replace(arm.cost, train_seconds=arm.cost.train_seconds / len(arm.seeds))
+            folder.write_result(TrialResult(spec=spec, status="completed", score=score, cost=share))
+            write_parquet(folder.trial_folder(spec.trial_id) / "predictions.parquet", list(predictions))
+    return folder

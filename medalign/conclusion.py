@@ -1,0 +1,144 @@
+"""From a comparison's folder alone to its arms, its statistics and its report; no model, no data source.
+
+`medalign compare` ends with it and `medalign report` does it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medalign.errors import MedalignError
+from medalign.records import BASE, ArmResult, Cost, TrialResult
+from medalign.tracking.folder import ComparisonFolder
+
+if TYPE_CHECKING:
+    from medalign.reporting.report_data import ReportData
+    from medalign.stats.comparison import ComparisonSummary
+
+PREDICTIONS_FILE = "predictions.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conclusion:
+    """What a comparison came to.
+
+    Attributes:
+        files: Of the report, report.html first.
+    """
+
+    summary: ComparisonSummary
+    arms: tuple[ArmResult, ...]
+    files: tuple[Path, ...]
+
+
+def conclude(folder: ComparisonFolder) -> Conclusion:
+    """Compare the arms that a comparison has so far, and write its report.
+
+    Raises:
+        StorageError: The folder lacks what is needed, or cannot be written.
+        MedalignError: Fewer than two arms are there.
+    """
+    from medalign.evaluation.summary import score_split
+    from medalign.reporting.writing import write_report
+    from medalign.stats.comparison import compare_arms
+
+    data = report_data(folder)
+    arms = collect_arms(folder, data.trials, data.method_names)
+    if len(arms) < 2:
+        there = ", ".join(arm.arm for arm in arms) or "none"
+        raise MedalignError(
+            f"{folder.id}: a comparison needs two arms that answered the test questions (there: {there}); "
+            "see why the others failed in trials/*/result.json"
+        )
+    summary = compare_arms(
+        arms,
+        score=score_split,
+        seed=int(data.settings.get("seed", 0)),
+        majority_baseline=data.majority_baseline,
+    )
+    files = write_report(folder.path, data, summary, arms)
+    return Conclusion(summary=summary, arms=tuple(arms), files=tuple(files))
+
+
+def report_data(folder: ComparisonFolder) -> ReportData:
+    """What surrounds the numbers, read from the folder."""
+    from medalign.reporting.report_data import ReportData
+    from medalign.reporting.stored import read_surroundings
+
+    stored = read_surroundings(folder.path)
+    settings = stored.experiment
+    names = (BASE, *settings["methods"])
+    return ReportData(
+        comparison_id=folder.id,
+        experiment=settings["name"],
+        command=stored.command,
+        date=stored.begun,
+        method_names=names,
+        settings=settings,
+        contract=folder.contract or {},
+        card=stored.card,
+        environment=stored.environment,
+        trials=_ordered(folder.results(), names),
+        questions={question.id: question for question in stored.questions},
+        scoring=settings["scoring"],
+        majority_baseline=stored.majority_baseline,
+        stated_detectable_difference=stored.stated_detectable_difference,
+    )
+
+
+def collect_arms(
+    folder: ComparisonFolder, results: Sequence[TrialResult], methods: Iterable[str]
+) -> list[ArmResult]:
+    """An arm for every method with at least one refit that ended well, in the order of the methods."""
+    arms = []
+    for method in methods:
+        of_method = [result for result in results if result.spec.method == method]
+        refits = [r for r in of_method if r.spec.stage == "refit" and r.status == "completed"]
+        if refits:
+            arms.append(_arm(folder, method, of_method, refits))
+    return arms
+
+
+def _arm(
+    folder: ComparisonFolder, method: str, results: Sequence[TrialResult], refits: Sequence[TrialResult]
+) -> ArmResult:
+    from medalign.evaluation.predictions import read_parquet
+
+    search = [result for result in results if result.spec.stage == "search"]
+    return ArmResult(
+        arm=method,
+        setting=refits[0].spec.setting,
+        seeds=tuple(refit.spec.seed for refit in refits),
+        predictions=tuple(
+            read_parquet(folder.trial_folder(refit.spec.trial_id) / PREDICTIONS_FILE) for refit in refits
+        ),
+        cost=_sum(refit.cost for refit in refits),
+        search_cost=_sum(result.cost for result in search),
+        validation_score=_validation_score(search, refits[0]),
+        num_trials=len(search),
+        num_stopped=sum(result.status == "stopped" for result in search),
+        num_failed=sum(result.status == "failed" for result in results),
+    )
+
+
+def _validation_score(search: Sequence[TrialResult], refit: TrialResult) -> float | None:
+    """That of the search trial whose setting was trained again; of the base its own."""
+    chosen = [result for result in search if dict(result.spec.setting) == dict(refit.spec.setting)]
+    scores = [result.score for result in chosen if result.score is not None]
+    return max(scores, default=refit.score)
+
+
+def _ordered(results: Iterable[TrialResult], methods: Sequence[str]) -> list[TrialResult]:
+    """By method in the given order, search before refits, then by number."""
+    place: dict[str, Any] = {name: number for number, name in enumerate(methods)}
+    return sorted(
+        results,
+        key=lambda r: (place.get(r.spec.method, len(place)), r.spec.stage == "refit", r.spec.number),
+    )
+
+
+def _sum(costs: Iterable[Cost]) -> Cost:
+    return sum(costs, start=Cost())
