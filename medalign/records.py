@@ -134,28 +134,54 @@ class Cost:
 
     Attributes:
         wall_seconds: From the start of the trial to its end.
+        device_seconds: For which the trial held a GPU, times the share of it that its slot is; 0 without one.
         train_seconds: Spent in optimisation steps.
         score_seconds: Spent in scoring and generating, on any split.
         cpu_seconds: User and system time of the trial's process.
         tokens_trained: Tokens that went forward and backward, every epoch counted.
         tokens_scored: Tokens that went forward in scoring.
         tokens_generated: Tokens written.
+        train_flops: Floating-point operations of training, counted from shapes (modeling/flops.py).
+        score_flops: Likewise of scoring and generating.
+        energy_joules: Of the device, its slot's share; None where no driver tells it.
         peak_gib: Largest memory held during the trial: the device's where there is one, else
             the process's resident set.
     """
 
     wall_seconds: float = 0.0
+    device_seconds: float = 0.0
     train_seconds: float = 0.0
     score_seconds: float = 0.0
     cpu_seconds: float = 0.0
     tokens_trained: int = 0
     tokens_scored: int = 0
     tokens_generated: int = 0
+    train_flops: float = 0.0
+    score_flops: float = 0.0
+    energy_joules: float | None = None
     peak_gib: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
-        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in dataclasses.fields(self)}
-        return Cost(**{**sums, "peak_gib": max(self.peak_gib, other.peak_gib)})
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _ADDED}
+        told = [joules for joules in (self.energy_joules, other.energy_joules) if joules is not None]
+        return Cost(
+            **sums,
+            energy_joules=sum(told) if told else None,
+            peak_gib=max(self.peak_gib, other.peak_gib),
+        )
+
+    def __sub__(self, part: Cost) -> Cost:
+        """Without a part that is accounted for elsewhere; the peak stays."""
+        left = {name: max(getattr(self, name) - getattr(part, name), 0) for name in _ADDED}
+        joules = self.energy_joules
+        if joules is not None and part.energy_joules is not None:
+            joules = max(joules - part.energy_joules, 0.0)
+        return Cost(**left, energy_joules=joules, peak_gib=self.peak_gib)
+
+
+_ADDED = tuple(
+    field.name for field in dataclasses.fields(Cost) if field.name not in ("energy_joules", "peak_gib")
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,6 +233,8 @@ class TrialResult:
         reason: Why it was stopped or failed, else empty.
         remedy: What would do, else empty.
         folder: Where its predictions and adapter lie, relative to the comparison's folder; empty if it left none.
+        shared: Work whose result every trial of the comparison may use, by name: what this trial spent on it, which
+            is not in `cost`, or an empty Cost where it found the work done.
     """
 
     spec: TrialSpec
@@ -220,6 +248,7 @@ class TrialResult:
     reason: str = ""
     remedy: str = ""
     folder: str = ""
+    shared: Mapping[str, Cost] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -254,6 +283,24 @@ class Interval(NamedTuple):
     level: float = 0.95
 
 
+class Spent(NamedTuple):
+    """What a trial had used when it failed."""
+
+    cost: Cost
+    shared: Mapping[str, Cost]
+
+
+def note_spent(error: BaseException, spent: Spent) -> None:
+    """Ties to the error that ended a trial what the trial had used by then."""
+    error.__dict__["_medalign_spent"] = spent
+
+
+def spent_until(error: BaseException) -> Spent | None:
+    """What was tied to an error by `note_spent`."""
+    found = error.__dict__.get("_medalign_spent")
+    return found if isinstance(found, Spent) else None
+
+
 def trial_result_to_json(result: TrialResult) -> dict[str, Any]:
     """A trial's result as plain values that `json` can write."""
     return dataclasses.asdict(result)
@@ -275,5 +322,6 @@ def trial_result_from_json(raw: Mapping[str, Any]) -> TrialResult:
             "cost": Cost(**raw["cost"]),
             "history": history,
             "learning_curve": curve,
+            "shared": {name: Cost(**cost) for name, cost in raw.get("shared", {}).items()},
         }
     )

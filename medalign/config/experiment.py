@@ -61,6 +61,20 @@ class DataSettings(Settings):
         return sources
 
 
+class PriceSettings(Settings):
+    """What machine time costs; without a rate the ledger holds seconds, operations and energy alone.
+
+    Attributes:
+        device_hour: Of a whole GPU for an hour; a trial pays for the share of it that its slot is.
+        core_hour: Of one busy CPU core for an hour.
+        currency: As it is to be written in the report.
+    """
+
+    device_hour: Annotated[float, Field(ge=0)] | None = None
+    core_hour: Annotated[float, Field(ge=0)] | None = None
+    currency: Name = "USD"
+
+
 class Experiment(Settings):
     """One comparison.
 
@@ -74,6 +88,7 @@ class Experiment(Settings):
         early_stopping: Whether weak trials are ended early, within each method.
         grace_share: Share of its budget that every trial may use before it can be stopped, in (0, 1].
         reduction_factor: One of so many trials goes on at each check.
+        price: Of machine time, for the cost ledger; it decides nothing.
         slot_gib: Device memory that one trial may use.
         slot_cores: CPU cores that one trial uses; None leaves it to the machine's default.
         max_slots: At most so many trials at once; None uses every slot.
@@ -97,6 +112,7 @@ class Experiment(Settings):
     early_stopping: bool = True
     grace_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     reduction_factor: Annotated[int, Field(ge=2)] = 2
+    price: PriceSettings = Field(default_factory=PriceSettings)
     slot_gib: Annotated[float, Field(gt=0)] = 24.0
     slot_cores: Count | None = None
     max_slots: Count | None = None

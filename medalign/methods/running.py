@@ -27,7 +27,17 @@ from medalign.modeling.base_models import BaseModel, Precision, load_base
 from medalign.modeling.chat import Chat
 from medalign.modeling.metering import Meter
 from medalign.modeling.predictor import Predictor
-from medalign.records import BASE, Prediction, PreferencePair, Progress, Question, TrialResult, TrialSpec
+from medalign.records import (
+    BASE,
+    Prediction,
+    PreferencePair,
+    Progress,
+    Question,
+    Spent,
+    TrialResult,
+    TrialSpec,
+    note_spent,
+)
 
 Report = Callable[[Progress], None]
 Scoring = Literal["raw", "normalised"]
@@ -37,6 +47,7 @@ PREDICTIONS_FILE = "predictions.parquet"
 VALIDATION_FILE = "validation.parquet"
 ADAPTER_FOLDER = "adapter"
 REFERENCE_FILE = "reference_logprobs.json"
+REFERENCE_TABLE = "reference log-probabilities"  # as the cost ledger calls it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +96,9 @@ class TrialRunner:
             return trial.run()
         except TrialStopped:
             return trial.stopped()
+        except Exception as error:
+            note_spent(error, trial.spent())
+            raise
 
 
 class _Trial:
@@ -134,6 +148,10 @@ class _Trial:
             report=self._report,
         )
 
+    def spent(self) -> Spent:
+        """What the trial has used so far."""
+        return Spent(self._meter.cost(), dict(self._meter.shared))
+
     def stopped(self) -> TrialResult:
         """The result of a trial that the scheduler ended."""
         last = self._history[-1]
@@ -144,6 +162,7 @@ class _Trial:
             tie_break=last.metrics.get("mean_gold_probability"),
             metrics=last.metrics,
             cost=self._meter.cost(),
+            shared=dict(self._meter.shared),
             history=tuple(self._history),
             learning_curve=tuple(self._curve),
             reason="stopped early: others of its method scored higher at the same share of their budget",
@@ -159,6 +178,7 @@ class _Trial:
             tie_break=metrics.get("mean_gold_probability"),
             metrics=metrics,
             cost=self._meter.cost(),
+            shared=dict(self._meter.shared),
             history=tuple(self._history),
             learning_curve=tuple(self._curve),
             folder=folder,
@@ -200,14 +220,16 @@ class _Trial:
             adapted.save_adapter(str(folder / ADAPTER_FOLDER))
 
     def _reference(self, base: BaseModel, meter: Meter) -> tuple[tuple[float, float], ...]:
-        """The reference table of this comparison; the first trial that needs it computes and pays for it."""
+        """The reference table of this comparison; the first trial that needs it computes it, as shared work."""
         file = Path(self._job.folder) / REFERENCE_FILE
         if file.is_file():
+            meter.uses_shared(REFERENCE_TABLE)
             return tuple((c, r) for c, r in json.loads(file.read_text(encoding="utf-8")))
         chat = Chat(base.tokenizer)
         by_id = {question.id: question for question in self._job.train}
         rows = [chat.preference_row(by_id[pair.question_id], pair) for pair in self._job.pairs]
-        table = [list(scores) for scores in Predictor(base, meter).score_rows(rows, as_in_training=True)]
+        with meter.sharing(REFERENCE_TABLE):
+            table = [list(scores) for scores in Predictor(base, meter).score_rows(rows, as_in_training=True)]
         write_whole(file, json.dumps(table))
         return tuple((c, r) for c, r in table)
 

@@ -216,7 +216,14 @@ def _row_trainer(
                     loss = loss_share(run.base.model, part)
                 loss.backward()
                 total = total + loss.detach()
-                run.meter.tokens_trained += part.batch.num_tokens
+                rows, width = part.batch.tokens_BT.shape
+                run.meter.trained(
+                    run.base.model,
+                    rows=rows,
+                    width=width,
+                    tokens=part.batch.num_tokens,
+                    logits=part.batch.num_logits,
+                )
             return total
 
         def _prepare_dataset(self, dataset, *args, **kwargs):  # type: ignore[no-untyped-def]

@@ -118,7 +118,14 @@ class Predictor:
                 logprobs = iter(continuation_logprobs(model, batch, prefix).tolist())
                 for i in indices:
                     scores[i] = tuple(next(logprobs) for _ in rows[i].continuations)
-                self._meter.tokens_scored += batch.num_tokens
+                self._meter.scored(
+                    model,
+                    rows=batch.tokens_BT.shape[0],
+                    width=batch.tokens_BT.shape[1],
+                    tokens=batch.num_tokens,
+                    logits=batch.num_logits,
+                    prefix_tokens=prefix_tokens,
+                )
         return scores
 
     def write(self, questions: Sequence[Question]) -> list[str]:
@@ -151,8 +158,14 @@ class Predictor:
                 )[:, ids.shape[1] :]
                 for i, row in zip(indices, written, strict=True):
                     answers[i] = first_line(tokenizer.decode(row, skip_special_tokens=True))
-                    self._meter.tokens_generated += int((row != tokenizer.pad_token_id).sum())
-                self._meter.tokens_scored += int(mask.sum())
+                self._meter.generated(
+                    self._base.model,
+                    rows=ids.shape[0],
+                    width=ids.shape[1],
+                    tokens=int(mask.sum()),
+                    steps=written.shape[1],
+                    written=int((written != tokenizer.pad_token_id).sum()),
+                )
         return answers
 
     def _fitting(
@@ -172,7 +185,7 @@ class Predictor:
         if len(rows) < 2 or shared < MIN_SHARED_PREFIX:
             return None, rows
         prefix = compute_prefix(self._base.model, rows[0].prompt[:shared])
-        self._meter.tokens_scored += shared
+        self._meter.scored(self._base.model, rows=1, width=shared, tokens=shared, logits=1)
         return prefix, [Row(row.prompt[shared:], row.continuations) for row in rows]
 
 

@@ -50,6 +50,7 @@ class RowBatch(NamedTuple):
         owners_N: Index of the continuation (in C, rows in order) that each token belongs to.
         num_continuations: C.
         num_tokens: Tokens that are not padding.
+        num_logits: Positions for which logits are computed, the end of a prompt once for all its continuations.
     """
 
     tokens_BT: torch.Tensor
@@ -60,6 +61,7 @@ class RowBatch(NamedTuple):
     owners_N: torch.Tensor
     num_continuations: int
     num_tokens: int
+    num_logits: int
 
 
 class PrefixCache(NamedTuple):
@@ -133,6 +135,7 @@ def collate(
         owners_N=torch.tensor(owners, device=device),
         num_continuations=owner,
         num_tokens=sum(row.num_tokens for row in rows),
+        num_logits=len(set(sources)),
     )
 
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from medalign.errors import StorageError, TrialStopped
-from medalign.records import Cost, Progress, TrialResult, TrialSpec
+from medalign.records import Cost, Progress, TrialResult, TrialSpec, spent_until
 from medalign.scheduling.suggestion import has_failed
 
 Report = Callable[[Progress], None]
@@ -54,6 +54,8 @@ def run_trial(runner: Runner, spec: TrialSpec, report: Report) -> TrialResult:
         result = failed_result(
             spec, describe(error), remedy_of(error), history, wall_seconds=time.monotonic() - start
         )
+        if spent := spent_until(error):
+            result = dataclasses.replace(result, cost=spent.cost, shared=spent.shared)
         _release(error)
         return result
     result = dataclasses.replace(result, spec=spec, history=result.history or tuple(history))

@@ -96,7 +96,7 @@ def result_step(result: TrialResult) -> int:
     return step_of(result.history[-1]) if result.history else 0
 
 
-def _cost_numbers(cost: Cost) -> dict[str, float]:
+def _cost_numbers(cost: Cost) -> dict[str, Any]:
     return dataclasses.asdict(cost)
 
 

@@ -20,6 +20,7 @@ from medalign.methods.running import (
     ADAPTER_FOLDER,
     PREDICTIONS_FILE,
     REFERENCE_FILE,
+    REFERENCE_TABLE,
     VALIDATION_FILE,
     TrialJob,
     TrialRunner,
@@ -30,7 +31,7 @@ from medalign.modeling.base_models import BaseModel
 from medalign.modeling.chat import Chat
 from medalign.modeling.metering import Meter
 from medalign.modeling.predictor import Predictor
-from medalign.records import Prediction, Progress, Question, Stage, TrialResult, TrialSpec
+from medalign.records import Cost, Prediction, Progress, Question, Stage, TrialResult, TrialSpec, spent_until
 from tests.methods.examples import mixed, quick_setting, tiny_base
 
 TRAIN = mixed(12)
@@ -91,7 +92,7 @@ def kept(job: TrialJob, result: TrialResult) -> tuple[Prediction, ...]:
 
 def without_cost(result: TrialResult) -> TrialResult:
     history = tuple(dataclasses.replace(p, cost=type(p.cost)()) for p in result.history)
-    return dataclasses.replace(result, cost=type(result.cost)(), history=history)
+    return dataclasses.replace(result, cost=type(result.cost)(), history=history, shared={})
 
 
 @pytest.mark.parametrize("method", list(METHODS))
@@ -253,7 +254,10 @@ class TestReferenceTable:
         second = runner(spec("dpo", number=1), ignore)
         assert file.read_bytes() == written
         assert second.learning_curve == first.learning_curve
-        assert second.cost.tokens_scored < first.cost.tokens_scored
+        # Whoever came first did the work, but its cost is that of any other trial.
+        assert second.cost.tokens_scored == first.cost.tokens_scored
+        assert first.shared[REFERENCE_TABLE].tokens_scored > 0 < first.shared[REFERENCE_TABLE].score_flops
+        assert second.shared == {REFERENCE_TABLE: Cost()}
         assert not list(Path(job.folder).glob("tmp*"))
         # With another table in its place the first loss is no longer ln 2.
         file.write_text(json.dumps([[c + 100.0, r] for c, r in json.loads(written)]), encoding="utf-8")
@@ -265,7 +269,14 @@ class TestReferenceTable:
         first = TrialRunner(job)(spec("dpo"), ignore)
         second = TrialRunner(job)(spec("dpo", number=1), ignore)
         assert second.learning_curve == first.learning_curve
-        assert second.cost.tokens_scored < first.cost.tokens_scored
+        assert second.shared == {REFERENCE_TABLE: Cost()} != first.shared
+
+
+def test_a_failed_trial_says_what_it_had_used(job: TrialJob) -> None:
+    with pytest.raises(TrainingDivergedError) as caught:
+        TrialRunner(job)(spec("sft", learning_rate=1e30), ignore)
+    spent = spent_until(caught.value)
+    assert spent is not None and spent.cost.tokens_trained > 0 < spent.cost.train_flops
 
 
 def test_a_diverged_trial_leaves_the_runner_as_it_was(job: TrialJob) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from medalign.modeling import metering
 from medalign.modeling.metering import Meter
+from medalign.records import Cost
+from tests.markers import requires_gpu
 
 
 class Clock:
@@ -41,6 +43,73 @@ def test_scoring_inside_training_counts_as_scoring_alone(clock: Clock) -> None:
         clock.now += 16
     cost = meter.cost()
     assert (cost.train_seconds, cost.score_seconds, cost.wall_seconds, cost.cpu_seconds) == (10, 20, 31, 62)
+
+
+def test_seconds_of_what_still_goes_on_count(clock: Clock) -> None:
+    meter = Meter()
+    with meter.during("train"):
+        clock.now += 2
+        with meter.during("score"):
+            clock.now += 3
+            cost = meter.cost()
+            assert (cost.train_seconds, cost.score_seconds) == (2, 3)
+        clock.now += 4
+        cost = meter.cost()
+        assert (cost.train_seconds, cost.score_seconds) == (6, 3)
+
+
+def test_shared_work_has_an_account_of_its_own(clock: Clock) -> None:
+    meter = Meter()
+    clock.now += 1
+    with meter.sharing("table"):
+        with meter.during("score"):
+            clock.now += 10
+        meter.tokens_scored += 100
+    with meter.during("score"):
+        clock.now += 5
+    meter.tokens_scored += 7
+    cost, table = meter.cost(), meter.shared["table"]
+    assert (table.wall_seconds, table.score_seconds, table.tokens_scored) == (10, 10, 100)
+    assert (cost.wall_seconds, cost.score_seconds, cost.tokens_scored) == (6, 5, 7)
+
+
+def test_shared_work_that_was_found_done_costs_nothing() -> None:
+    meter = Meter()
+    meter.uses_shared("table")
+    assert meter.shared == {"table": Cost()}
+
+
+def test_energy_is_the_share_of_the_device_that_the_slot_is(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = iter([1000.0, 1600.0])
+    monkeypatch.setattr(metering, "device_joules", lambda: next(told))
+    monkeypatch.setattr(metering, "_device_share", lambda: 0.25)
+    meter = Meter()
+    clock.now += 40
+    cost = meter.cost()
+    assert (cost.energy_joules, cost.device_seconds) == (150.0, 10.0)
+
+
+def test_without_a_driver_energy_is_undefined_and_no_device_is_held() -> None:
+    if metering._cuda():
+        pytest.skip("there is a GPU here")
+    cost = Meter().cost()
+    assert cost.energy_joules is None and cost.device_seconds == 0
+
+
+@requires_gpu
+def test_the_driver_tells_the_energy_of_work_on_a_gpu() -> None:
+    import torch
+
+    meter = Meter()
+    matrix = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    for _ in range(200):
+        matrix = matrix @ matrix / 100
+    torch.cuda.synchronize()
+    cost = meter.cost()
+    assert cost.energy_joules is not None and 1 < cost.energy_joules < 2000 * cost.wall_seconds
+    assert 0 < cost.device_seconds <= cost.wall_seconds
 
 
 def test_seconds_before_a_failure_count(clock: Clock) -> None:

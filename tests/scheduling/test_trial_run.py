@@ -6,7 +6,7 @@ import weakref
 import pytest
 
 from medalign.errors import TrialStopped
-from medalign.records import Cost, Progress, TrialResult, TrialSpec
+from medalign.records import Cost, Progress, Spent, TrialResult, TrialSpec, note_spent
 from medalign.scheduling.trial_run import DIVERGED, OUT_OF_MEMORY, Report, remedy_of, run_trial
 from tests.scheduling.fakes import completed
 
@@ -28,6 +28,18 @@ def test_an_exception_is_a_failed_result_with_its_first_line_and_what_it_cost() 
     assert result.cost.tokens_trained == 64
     assert result.cost.wall_seconds > 0
     assert [progress.score for progress in result.history] == [0.4]
+
+
+def test_a_failed_result_costs_what_the_runner_tied_to_the_error() -> None:
+    def run(spec: TrialSpec, report: Report) -> TrialResult:
+        report(Progress(budget_share=0.5, score=0.4, cost=Cost(tokens_trained=64)))
+        error = ValueError("too large")
+        note_spent(error, Spent(Cost(tokens_trained=96, wall_seconds=7), {"table": Cost(tokens_scored=5)}))
+        raise error
+
+    result = run_trial(run, SPEC, _ignore)
+    assert (result.cost.tokens_trained, result.cost.wall_seconds) == (96, 7)
+    assert result.shared == {"table": Cost(tokens_scored=5)}
 
 
 class OutOfMemoryError(RuntimeError):
