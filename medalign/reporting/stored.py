@@ -97,5 +97,6 @@ def read_surroundings(folder: Path) -> Surroundings:
 
 
 def _question(raw: Mapping[str, Any]) -> Question:
-    lists = {name: tuple(raw[name]) for name in ("options", "distractors")}
-    return Question(**{**raw, **lists})
+    return Question(
+        **{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+    )
