@@ -14,10 +14,9 @@ Shape letters: B = rows, T = tokens of the longest row, P = tokens of a shared p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import PreTrainedModel
 
 
@@ -101,7 +100,7 @@ def shape_of(model: PreTrainedModel) -> ModelShape:
     )
 
 
-def _matrix_size(module: nn.Module) -> int:
+def _matrix_size(module: Any) -> int:
     """Elements of the weight matrix of a linear layer, packed ones unpacked; 0 for any other module."""
     if hasattr(module, "base_layer"):  # an adapter around a layer, which is met by itself
         return 0

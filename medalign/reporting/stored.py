@@ -97,6 +97,7 @@ def read_surroundings(folder: Path) -> Surroundings:
 
 
 def _question(raw: Mapping[str, Any]) -> Question:
-    return Question(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
-    )
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()
+    }
+    return Question(**fields)
