@@ -127,7 +127,9 @@ class Meter:
             tokens_generated=self.tokens_generated,
             train_flops=self._flops["train"],
             score_flops=self._flops["score"],
-            energy_joules=None if joules is None or self._joules_start is None else (joules - self._joules_start) * share,
+            energy_joules=None
+            if joules is None or self._joules_start is None
+            else (joules - self._joules_start) * share,
             peak_gib=_peak_gib(),
         )
 

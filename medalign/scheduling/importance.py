@@ -60,9 +60,13 @@ def _importance(study) -> Importance:  # type: ignore[no-untyped-def]
 
     completed = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     number = len(completed)
-    searched = {name for trial in completed for name, held in trial.distributions.items() if not held.single()}
+    searched = {
+        name for trial in completed for name, held in trial.distributions.items() if not held.single()
+    }
     if number < MIN_TRIALS:
-        return Importance(num_trials=number, why_not=f"needs {MIN_TRIALS} completed trials, there are {number}")
+        return Importance(
+            num_trials=number, why_not=f"needs {MIN_TRIALS} completed trials, there are {number}"
+        )
     if not searched:
         return Importance(num_trials=number, why_not="no setting was searched over")
     if len({trial.value for trial in completed}) < 2:
