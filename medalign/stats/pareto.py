@@ -74,4 +74,4 @@ def _dominated(costs_A: FloatArray, values_RA: FloatArray) -> npt.NDArray[np.boo
     cheaper_AA = costs_A[None, :] < costs_A[:, None]
     good_RAA = values_RA[:, None, :] >= values_RA[:, :, None]
     better_RAA = values_RA[:, None, :] > values_RA[:, :, None]
-    return (cheap_AA & good_RAA & (cheaper_AA | better_RAA)).any(axis=2)
+    return np.asarray((cheap_AA & good_RAA & (cheaper_AA | better_RAA)).any(axis=2))
