@@ -1,21 +1,22 @@
-"""Questions that belong together, told by what they share: passages, documents, or whole sentences of a case."""
+"""Questions that belong together, told by what they share: a passage, a document, or the words of a case."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from medalign.records import Question
 
-# A shorter sentence ("Her temperature is 37.0 C.") stands in cases that have nothing else in common.
-SENTENCE_WORDS = 8
-# In CasiMedicos and MEDEC the pairs of texts fall into two heaps: below 0.2 the cases differ, above 0.25 they are one.
-LEAST_SHARE = 0.25
-# A sentence of so many cases is a phrase of the trade and joins none.
+RUN_WORDS = 4
+# Pairs of texts in CasiMedicos and MEDEC fall into two heaps: below 0.25 the cases differ, above 0.45 they are one,
+# mostly in another wording; next to nothing lies between (docs/data_sources.md).
+LEAST_SHARE = 0.4
+# A run of words that stands in more texts is a phrase of the trade ("which of the following") and joins none.
 COMMON = 50
-_SENTENCE_END = re.compile(r"(?<=[.!?:])\s+|\n")
+_WORD = re.compile(r"\w+")
 
 
 def with_groups(questions: Sequence[Question], keys: Mapping[str, Iterable[Hashable]]) -> list[Question]:
@@ -40,39 +41,35 @@ def with_groups(questions: Sequence[Question], keys: Mapping[str, Iterable[Hasha
 
 
 def case_keys(texts: Mapping[str, str]) -> dict[str, list[Hashable]]:
-    """Keys for `with_groups`: one for each pair of texts that share a quarter of the shorter one's sentences.
+    """Keys for `with_groups`: one for each pair of texts that share 0.4 of the shorter one's distinct 4-word runs.
 
-    Sentences are compared whole, case aside, and weighed by their words; those of fewer than 8 words do not count.
+    Whole sentences would not do: the same case comes back with every sentence reworded a little.
 
     Args:
         texts: Question id -> the case that it asks about.
     """
-    sentences = {name: _sentences(text) for name, text in texts.items()}
-    words = {name: sum(held.values()) for name, held in sentences.items()}
-    names_by_sentence: dict[str, list[str]] = {}
-    for name, held in sentences.items():
-        for sentence in held:
-            names_by_sentence.setdefault(sentence, []).append(name)
-    shared: Counter[tuple[str, str]] = Counter()
-    for sentence, names in names_by_sentence.items():
+    runs = {name: _runs(text) for name, text in texts.items()}
+    names_by_run: dict[str, list[str]] = {}
+    for name, held in runs.items():
+        for run in held:
+            names_by_run.setdefault(run, []).append(name)
+    num_shared: Counter[tuple[str, str]] = Counter()
+    for names in names_by_run.values():
         if len(names) <= COMMON:
-            for place, name in enumerate(names):
-                for other in names[:place]:
-                    shared[other, name] += sentences[name][sentence]
+            num_shared.update(itertools.combinations(names, 2))
     keys: dict[str, list[Hashable]] = {}
-    for pair, num_words in shared.items():
-        if num_words >= LEAST_SHARE * min(words[name] for name in pair):
+    for pair, count in num_shared.items():
+        if count >= LEAST_SHARE * min(len(runs[name]) for name in pair):
             for name in pair:
                 keys.setdefault(name, []).append(pair)
     return keys
 
 
-def _sentences(text: str) -> dict[str, int]:
-    """Number of words by sentence."""
-    found = {" ".join(sentence.casefold().split()) for sentence in _SENTENCE_END.split(text)}
-    return {
-        sentence: num_words for sentence in found if (num_words := len(sentence.split())) >= SENTENCE_WORDS
-    }
+def _runs(text: str) -> frozenset[str]:
+    words = _WORD.findall(text.casefold())
+    return frozenset(
+        " ".join(words[start : start + RUN_WORDS]) for start in range(max(1, len(words) - RUN_WORDS + 1))
+    )
 
 
 class _Joined:

@@ -56,7 +56,7 @@ class CasiMedicosSource(RecordSource):
     """CasiMedicos, English by default; `casimedicos:es`, `:fr` and `:it` are the other languages on the Hub.
 
     Options are shown in words, so the sentences of an explanation that name options by number are left out of
-    the rationale. Several questions share a case: those that share sentences are one group.
+    the rationale. Several questions share a case, mostly reworded: they are one group.
     """
 
     name = "casimedicos"

@@ -18,15 +18,13 @@ class HubPart:
         dataset: Repository, `owner/name`.
         config: Configuration (subset), or None for the only one.
         name: The split's name there.
-        split: Our split; None where the data set has no official one.
-        file: File of the repository to read, where its configuration does not name it.
+        split: Our split; None where the data set has no official one, or its records tell it.
     """
 
     dataset: str
     config: str | None = None
     name: str = "train"
     split: Split | None = None
-    file: str | None = None
 
 
 def hub_rows(part: HubPart, *, source: str) -> Iterator[Row]:
@@ -42,9 +40,8 @@ def hub_rows(part: HubPart, *, source: str) -> Iterator[Row]:
     """
     import datasets
 
-    files = None if part.file is None else {part.name: part.file}
     try:
-        table = datasets.load_dataset(part.dataset, part.config, split=part.name, data_files=files)
+        table = datasets.load_dataset(part.dataset, part.config, split=part.name)
     # datasets, huggingface_hub, httpx and fsspec raise a dozen kinds of errors here, none with a common base.
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__

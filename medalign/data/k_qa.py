@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from medalign.data.files import Row
+from medalign.data.files import Row, SplitFiles, data_files
 from medalign.data.hub import HubPart
 from medalign.data.record_source import Entry, RecordSource, content_id
 from medalign.data.sources import Drop, Service
@@ -30,7 +30,10 @@ class KQASource(RecordSource):
         "Questions come from the middle of a conversation; some cannot be understood without it.",
         "No specialty is given, and a diagnosis for about half of the questions only.",
     )
-    hub: ClassVar[tuple[HubPart, ...]] = (HubPart(dataset=HUB, name="test", split="test"),)
+    hub: ClassVar[tuple[HubPart, ...]] = (HubPart(dataset=HUB, name="questions_with_answers", split="test"),)
+
+    def files(self, location: str) -> SplitFiles:
+        return SplitFiles([(path, "test") for path in data_files(location)], [])
 
     def entries(self, row: Row, split: Split | None) -> Iterator[Entry]:
         text = row.text("Question")
@@ -47,5 +50,5 @@ class KQASource(RecordSource):
             must_have=row.texts("Must_have"),
             nice_to_have=row.texts("Nice_to_have"),
             group=number,
-            split=split or "test",
+            split=split,
         )

@@ -54,7 +54,7 @@ class LiveQASource(RecordSource):
             answer=given[0],
             aliases=tuple(given[1:]),
             group=number,
-            split=split or "test",
+            split="test",
         )
 
 

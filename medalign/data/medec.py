@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from medalign.data.files import Row
 from medalign.data.record_source import Entry, RecordSource
-from medalign.data.sources import Service
+from medalign.data.sources import Drop, Service
 from medalign.records import Question, Split
 
 ASK_WHETHER = "Does this clinical text contain a medical error?"
@@ -36,13 +36,16 @@ class MEDECSource(RecordSource):
         "Made from MedQA questions: many texts share the vignette of a MedQA question, its diagnosis written out.",
         "Most vignettes stand there several times, with and without the error.",
         "The sentence in question was mostly put last, or second to last, of the text by the editors.",
-        "Wrongly encoded characters in parts of the original files.",
+        "Blank rows and wrongly encoded characters in parts of the original files.",
     )
 
     def entries(self, row: Row, split: Split | None) -> Iterator[Entry]:
+        if not any(str(held or "").strip() for held in row.values.values()):
+            yield Drop(reason="blank row", place=row.where)
+            return
         number, note = row.text("Text ID").strip(), row.text("Text").strip()
         has_error = row.whole_number("Error Flag", 0, 1) == 1
-        kind = row.text("Error Type").strip()
+        kind = str(row.values.get("Error Type") or "").strip()
         shared = {
             "source": self.name,
             "specialty": "clinical notes",

@@ -45,7 +45,7 @@ class MedicalQADatasetsSource(RecordSource):
     )
     serves: ClassVar[tuple[Service, ...]] = ("free text",)
     known_faults: ClassVar[tuple[str, ...]] = (
-        "Holds questions of MedQA, MedMCQA, MMLU and PubMedQA, test parts too: do not test on "
+        "Gathered from MedQA, MedMCQA, MMLU and PubMedQA among others, without telling their splits: do not test on "
         "those after training on it without the leak check.",
         "ChatDoctor answers come from online consultations, unreviewed, with greetings and boilerplate.",
         "The parts' origins are not told record by record, nor is a specialty.",

@@ -33,7 +33,8 @@ MOST_TOPICS = 3
 class MedQuADSource(RecordSource):
     """MedQuAD. Questions on the same topic are one group, and so are topics that share a UMLS concept.
 
-    There is no official split; a local file's name can tell one.
+    A concept that a new topic makes common parts the topics that it joined. There is no official split; a local file's
+    name can tell one.
     """
 
     name = "medquad"
@@ -67,7 +68,7 @@ class MedQuADSource(RecordSource):
     def links(self, row: Row) -> Iterable[Hashable]:
         topic = row.text("question_focus").strip().casefold()
         concepts = row.values.get("umls_cui") or []
-        held = [concepts] if isinstance(concepts, str) else concepts
+        held = concepts.split("|") if isinstance(concepts, str) else concepts
         return [("topic", topic)] * bool(topic) + [("concept", concept) for concept in held if concept]
 
     def grouped(self, questions: list[Question], links: Mapping[str, Iterable[Hashable]]) -> list[Question]:

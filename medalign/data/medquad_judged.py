@@ -11,6 +11,7 @@ from medalign.data.record_source import RecordSource, content_id
 from medalign.data.sources import Drop, Loaded, Service
 from medalign.records import PreferencePair, Question, Split
 
+# 4 is the best judgement; the answers judged 3 are right and incomplete, those below are wrong or beside the question.
 BEST, GOOD, POOR = 4, 3, 2
 
 
@@ -72,27 +73,34 @@ class MedQuADJudgedSource(RecordSource):
         if best.judgment < GOOD:
             reason = "answer to a question without one judged 3 or 4"
             return [Drop(reason=reason, place=one.place, text=one.question) for one in judged]
-        texts = dict.fromkeys(one.answer for one in judged if one.judgment <= POOR)
-        poor = tuple(text for text in texts if text != best.answer)
+        seen = {best.answer}
+        drops, poor, aliases = [], [], []
+        for one in judged:
+            if one is best:
+                continue
+            if one.answer in seen:
+                drops.append(Drop(reason="the same answer again", place=one.place, text=one.question))
+            elif one.judgment == GOOD:
+                drops.append(
+                    Drop(reason="answer judged 3 beside a better one", place=one.place, text=one.question)
+                )
+            else:
+                (poor if one.judgment <= POOR else aliases).append(one.answer)
+            seen.add(one.answer)
         question = Question(
             id=f"{self.name}-{content_id(number, best.question, best.answer)}",
             source=self.name,
             kind="free_text",
             text=best.question,
             answer=best.answer,
-            aliases=tuple(one.answer for one in judged if one.judgment == BEST and one is not best),
-            distractors=poor,
+            aliases=tuple(aliases),
+            distractors=tuple(poor),
             group=number,
             split=best.split,
         )
         pairs = [
             PreferencePair(question_id=question.id, chosen=best.answer, rejected=text, origin="graded")
             for text in poor
-        ]
-        unused = [one for one in judged if one.judgment == GOOD and one is not best]
-        drops = [
-            Drop(reason="answer judged 3 beside a better one", place=one.place, text=one.question)
-            for one in unused
         ]
         return [question, *pairs, *drops]
 

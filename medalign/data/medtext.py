@@ -24,7 +24,7 @@ class MedTextSource(RecordSource):
     origin = f"Hub: {HUB}; or medtext:LOCATION, a file or folder of Prompt, Completion"
     serves: ClassVar[tuple[Service, ...]] = ("free text",)
     known_faults: ClassVar[tuple[str, ...]] = (
-        "Author and review of the answers are not documented; treat them as unverified.",
+        "How the answers were reviewed is not documented record by record; treat them as unverified.",
         "One part only: lm-evaluation-harness trains, validates and tests on it.",
         "No specialty is given.",
         "Loader written to the published schema, without the files at hand.",

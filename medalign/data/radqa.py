@@ -33,8 +33,8 @@ class RadQASource(RecordSource):
     serves: ClassVar[tuple[Service, ...]] = ("free text",)
     known_faults: ClassVar[tuple[str, ...]] = (
         "Patient data under agreement: never send it to a service outside, and never share an adapter trained on it.",
-        "About a quarter of the questions have no answer in the report; they are left out and counted.",
-        "The same questions are asked of many reports: only question and report together are unique.",
+        "Many questions have no answer in their part of the report; they are left out and counted.",
+        "Each question is asked of the findings and of the impression: only with its passage it is unique.",
         "Loader written to the published form (SQuAD 2.0), without the files at hand.",
     )
 

@@ -79,7 +79,7 @@ class RecordSource(Source):
         return ()
 
     def case(self, question: Question) -> str:
-        """The text by whose sentences questions on the same case are told; empty where that is not asked for."""
+        """The text by whose words questions on the same case are told; empty where that is not asked for."""
         return ""
 
     def grouped(self, questions: list[Question], links: Mapping[str, Iterable[Hashable]]) -> list[Question]:

@@ -58,7 +58,7 @@ class Source(ABC):
 
     A source reads faithfully: it neither cleans nor samples, and counts every record that it cannot turn into
     a question. What `load` gives depends on the location alone: same order, same ids, every time; a record
-    that is added changes neither the id nor the group of another, except that it can join groups.
+    that is added changes no id of another, and a group only through what it shares with its questions.
 
     Where a source asks the same of every record (a classification), what is classified stands in the
     question's text, so that questions can be told apart by their text.

@@ -256,11 +256,9 @@ def test_the_hub_gives_what_files_with_the_same_records_give(
     if all(part.split is None for part in source.hub):
         records = {None: [record for held in records.values() for record in held]}
 
-    def load_dataset(
-        dataset: str, config: str | None, *, split: str, data_files: object
-    ) -> list[dict[str, object]]:
-        asked = (dataset, config, split, data_files)
-        part = next(part for part in source.hub if (part.dataset, part.config, part.name, None) == asked)
+    def load_dataset(dataset: str, config: str | None, *, split: str) -> list[dict[str, object]]:
+        asked = (dataset, config, split)
+        part = next(part for part in source.hub if (part.dataset, part.config, part.name) == asked)
         return records.pop(part.split, [])
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
@@ -542,12 +540,21 @@ def test_judged_answers_give_the_best_against_the_poor_and_count_the_rest() -> N
     loaded = fixture("medquad_judged")
     (question,) = loaded.questions
     assert (question.answer, question.group) == ("With penicillin, by injection.", "4")
+    assert question.aliases == ("Penicillin.",)
     assert [pair.rejected for pair in loaded.pairs] == ["A lack of vitamin C.", "A bacterium."]
     assert {pair.origin for pair in loaded.pairs} == {"graded"}
     assert dropped(loaded) == {
         "answer judged 3 beside a better one": 1,
+        "the same answer again": 1,
         "answer to a question without one judged 3 or 4": 2,
     }
+
+
+def test_every_judged_answer_is_used_or_counted() -> None:
+    loaded = fixture("medquad_judged")
+    num_used = sum(1 + len(question.aliases) for question in loaded.questions) + len(loaded.pairs)
+    num_read = len(list(read_rows(FIXTURES / "medquad_judged" / "train.jsonl")))
+    assert num_used + sum(dropped(loaded).values()) == num_read
 
 
 def test_liveqa_asks_the_message_with_its_subject_or_else_the_summary() -> None:
@@ -560,13 +567,36 @@ def test_liveqa_asks_the_message_with_its_subject_or_else_the_summary() -> None:
     assert dropped(loaded) == {"no reference answer": 1}
 
 
-def test_k_qa_keeps_statements_and_says_which_file_it_left_alone() -> None:
+def test_k_qa_keeps_statements_and_counts_the_unlabeled_questions() -> None:
     loaded = fixture("k_qa")
     assert loaded.questions[0].must_have[1] == "Keep to the dose of each"
     assert loaded.questions[0].nice_to_have == ("Take ibuprofen with food",)
-    assert [Path(file).name for file in loaded.skipped_files] == ["unlabeled.jsonl"]
-    unlabeled = read_source(f"k_qa:{FIXTURES / 'k_qa' / 'unlabeled.jsonl'}")
-    assert (unlabeled.questions, dropped(unlabeled)) == ((), {"no answer (an unlabeled question)": 1})
+    assert {question.split for question in loaded.questions} == {"test"}
+    assert dropped(loaded) == {"no answer (an unlabeled question)": 1}
+
+
+def test_files_that_are_left_alone_are_named(tmp_path: Path) -> None:
+    shutil.copy(FIXTURES / "med_qa" / "train.jsonl", tmp_path)
+    shutil.copy(FIXTURES / "med_qa" / "test.jsonl", tmp_path / "more.jsonl")
+    assert read_source(f"med_qa:{tmp_path}").skipped_files == (str(tmp_path / "more.jsonl"),)
+
+
+def test_medquad_reads_the_concepts_of_the_hub_which_stand_in_one_text(tmp_path: Path) -> None:
+    records = [dict(row.values) for row in read_rows(FIXTURES / "medquad" / "train.jsonl")]
+    for record in records:
+        record["umls_cui"] = "|".join(record["umls_cui"])
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert load_source(f"medquad:{tmp_path}") == list(fixture("medquad").questions)
+
+
+def test_head_qa_tells_the_split_by_year_and_counts_annulled_questions(tmp_path: Path) -> None:
+    record = dict(next(read_rows(FIXTURES / "head_qa" / "test.jsonl")).values) | {"name": None}
+    years = {"2014": "train", "2015": "validation", "2017": "test", "2022": None}
+    records = [record | {"year": year} for year in years] + [record | {"year": "2020", "ra": 0}]
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    loaded = read_source(f"head_qa:{tmp_path / 'all.jsonl'}")
+    assert [question.split for question in loaded.questions] == list(years.values())
+    assert dropped(loaded) == {"annulled by the examiners": 1}
 
 
 def test_med_safety_bench_marks_every_request_as_harmful() -> None:
@@ -595,6 +625,8 @@ def test_medec_reads_the_csv_that_its_authors_publish(tmp_path: Path) -> None:
         writer = csv.DictWriter(stream, list(records[0]))
         writer.writeheader()
         writer.writerows(records)
+        writer.writerow(dict.fromkeys(records[0], ""))
+    assert dropped(read_source(f"medec:{tmp_path}")) == {"blank row": 1}
     expected = [question for question in fixture("medec").questions if question.split == "validation"]
     assert load_source(f"medec:{tmp_path}") == expected
 
@@ -781,7 +813,7 @@ def test_another_language_is_a_variant_of_the_hub(monkeypatch: pytest.MonkeyPatc
 
     asked = []
 
-    def load_dataset(dataset: str, config: str, *, split: str, data_files: object) -> list[object]:
+    def load_dataset(dataset: str, config: str, *, split: str) -> list[object]:
         asked.append((dataset, config, split))
         return []
 
