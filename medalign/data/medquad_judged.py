@@ -74,7 +74,9 @@ class MedQuADJudgedSource(RecordSource):
             reason = "answer to a question without one judged 3 or 4"
             return [Drop(reason=reason, place=one.place, text=one.question) for one in judged]
         seen = {best.answer}
-        drops, poor, aliases = [], [], []
+        drops: list[Drop] = []
+        poor: list[str] = []
+        aliases: list[str] = []
         for one in judged:
             if one is best:
                 continue
