@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": "compare ways of adapting a base model on medical questions",
     "data": "list the sources of questions",
     "report": "build the report of a comparison again, from its folder alone",
+    "evaluate": "every metric of stored predictions, and what one arm fixes and breaks of another",
 }
 
 USAGE = "usage: medalign COMMAND [options]\n\ncommands:\n{commands}\n\n`medalign COMMAND --help` says more.\n"

@@ -28,7 +28,7 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize(
-    ("command", "remedy"), [("compar", "did you mean compare?"), ("zzz", "use one of compare, data, report")]
+    ("command", "remedy"), [("compar", "did you mean compare?"), ("zzz", f"use one of {', '.join(COMMANDS)}")]
 )
 def test_an_unknown_command_is_answered_with_the_nearest(
     capsys: pytest.CaptureFixture[str], command: str, remedy: str

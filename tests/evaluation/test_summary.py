@@ -10,7 +10,8 @@ from medalign.evaluation.summary import score_split
 from medalign.records import DECISIONS, Prediction, Question
 
 COUNTS = {"num_scored", "num_free_text"}
-OF_OPTIONS = {"accuracy", "accuracy_raw", "accuracy_normalised", "mean_gold_probability"}
+OF_CALIBRATION = {"ece_equal_width", "ece_equal_mass", "brier"}
+OF_OPTIONS = {"accuracy", "accuracy_raw", "accuracy_normalised", "mean_gold_probability"} | OF_CALIBRATION
 OF_TEXT = {"token_f1", "exact_match"}
 
 
