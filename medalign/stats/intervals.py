@@ -38,9 +38,13 @@ def wilson_interval(successes: float, total: float, level: float = 0.95) -> Inte
     _check_level(level)
     if not (total > 0 and 0 <= successes <= total):
         raise ValueError(f"successes must lie in [0, total] with total > 0, got {successes} of {total}")
-    z = NormalDist().inv_cdf((1 + level) / 2)
     successes, total = float(successes), float(total)  # NumPy's numbers must not reach records
-    share = successes / total
+    return wilson_score(successes / total, total, NormalDist().inv_cdf((1 + level) / 2), level)
+
+
+def wilson_score(share: float, total: float, quantile: float, level: float) -> Interval:
+    """Wilson's interval around a share of so many independent questions, with a quantile of the caller's choice."""
+    z = quantile
     centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     return Interval(max(0.0, centre - half), min(1.0, centre + half), level)
