@@ -427,11 +427,11 @@ def _plan_text(experiment: Experiment, data: PreparedData, slots: Slots) -> str:
 
 def _detectable(test: Iterable[Question], num_arms: int) -> float | None:
     """Smallest difference in accuracy that the test split can show, Bonferroni's bound of the Holm correction."""
-    from medalign.stats.power import minimum_detectable_difference
+    from medalign.stats.power import exact_detectable_difference
 
     scored = sum(question.is_scored for question in test)
     num_pairs = num_arms * (num_arms - 1) // 2
-    return minimum_detectable_difference(scored, discordance=ASSUMED_DISCORDANCE, alpha=0.05 / num_pairs)
+    return exact_detectable_difference(scored, discordance=ASSUMED_DISCORDANCE, alpha=0.05 / num_pairs)
 
 
 def _tracking_uri(experiment: Experiment) -> str:

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medalign.errors import MedalignError
+from medalign.methods.catalog import METHODS
 from medalign.records import BASE, ArmResult, Cost, TrialResult
 from medalign.tracking.folder import ComparisonFolder
 
@@ -44,6 +45,7 @@ def conclude(folder: ComparisonFolder) -> Conclusion:
     from medalign.evaluation.summary import score_split
     from medalign.reporting.writing import write_report
     from medalign.stats.comparison import compare_arms
+    from medalign.stats.summaries import MARGIN
 
     data = report_data(folder)
     arms = collect_arms(folder, data.trials, data.method_names)
@@ -58,6 +60,9 @@ def conclude(folder: ComparisonFolder) -> Conclusion:
         score=score_split,
         seed=int(data.settings.get("seed", 0)),
         majority_baseline=data.majority_baseline,
+        margin=float(data.settings.get("equivalence_margin", MARGIN)),
+        seed_free=[arm.arm for arm in arms if not _depends_on_seed(arm)],
+        num_validation=_num_scored(data.card, "validation"),
     )
     files = write_report(folder.path, data, summary, arms)
     return Conclusion(summary=summary, arms=tuple(arms), files=tuple(files))
@@ -122,6 +127,18 @@ def _arm(
         num_stopped=sum(result.status == "stopped" for result in search),
         num_failed=sum(result.status == "failed" for result in results),
     )
+
+
+def _depends_on_seed(arm: ArmResult) -> bool:
+    """Whether another seed could have answered otherwise; a method that is not known here is taken to."""
+    method = METHODS.get(arm.arm)
+    return method is None or method.depends_on_seed(arm.setting)
+
+
+def _num_scored(card: Mapping[str, Any], split: str) -> int | None:
+    """Questions of a split that have options; None if the card does not tell."""
+    kinds = card.get("splits", {}).get(split, {}).get("kind")
+    return None if kinds is None else sum(count for kind, count in kinds.items() if kind != "free_text")
 
 
 def _validation_score(search: Sequence[TrialResult], refit: TrialResult) -> float | None:

@@ -49,6 +49,7 @@ SETTINGS = {
     "--seeds": "seeds",
     "--seed": "seed",
     "--scoring": "scoring",
+    "--equivalence-margin": "equivalence_margin",
     "--no-early-stopping": "early_stopping",
     "--slots": "max_slots",
     "--slot-gib": "slot_gib",
@@ -133,6 +134,7 @@ def _add_budget(parser: Parser) -> None:
         "--trials": "settings tried for each method (default: 2)",
         "--seeds": "times that each method's best setting is trained for the final comparison (default: 2)",
         "--seed": "seeds everything random (default: 0)",
+        "--equivalence-margin": "largest difference in accuracy that does not matter (default: 0.02)",
     }.items():
         group.add_argument(option, type=number_or_text, metavar="N", help=text)
     group.add_argument(

@@ -85,6 +85,8 @@ class Experiment(Settings):
         seeds: Times that each method's best setting is trained for the final comparison.
         seed: Seeds everything random.
         scoring: Picks an option by its log-probability, `raw` or `normalised` by its length in characters.
+        equivalence_margin: Largest difference in accuracy, a fraction, that does not matter: arms that are shown to
+            differ by less are called equivalent.
         early_stopping: Whether weak trials are ended early, within each method.
         grace_share: Share of its budget that every trial may use before it can be stopped, in (0, 1].
         reduction_factor: One of so many trials goes on at each check.
@@ -109,6 +111,7 @@ class Experiment(Settings):
     seeds: Count = 2
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     scoring: Scoring = "normalised"
+    equivalence_margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
     early_stopping: bool = True
     grace_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     reduction_factor: Annotated[int, Field(ge=2)] = 2

@@ -214,11 +214,12 @@ def accuracy_variances(
     num_questions = len(score_Q)
     if num_questions < 2:
         raise ValueError(f"a variance needs at least two questions, got {num_questions}")
-    num_groups = len(group_sums(score_Q, groups_Q))
-    share = (score_Q.mean() * num_groups + _ADDED) / (num_groups + 2 * _ADDED)
-    least = share * (1 - share) / (num_groups * len(score_SQ))
+    over_questions = _over_questions_plain(score_Q, groups_Q)
+    if over_questions < 1e-12:
+        num_groups = len(group_sums(score_Q, groups_Q))
+        share = float(score_Q.mean() * num_groups + _ADDED) / (num_groups + 2 * _ADDED)
+        over_questions = share * (1 - share) / num_groups
     seeds = _over_seeds(score_SQ, groups_Q) if varies else None
-    over_questions = max(float(least), _over_questions_plain(score_Q, groups_Q))
     return over_questions, (seeds.variance if seeds else None) if varies else 0.0
 
 

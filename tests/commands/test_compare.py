@@ -55,6 +55,7 @@ def test_every_option_reaches_its_setting(recorder: Recorder) -> None:
     line = (
         "--name n --methods sft,icl --model org/m --precision nf4 --data embedded --data a:x/y,b --train-size 1"
         " --validation-size 2 --test-size 3 --trials 4 --seeds 5 --seed 6 --scoring raw --no-early-stopping"
+        " --equivalence-margin 0.05"
         " --slots 7 --slot-gib 8.5 --slot-cores 9 --results r --tracking-uri u --address a"
         f" --search-space sft={__file__}"
     )
@@ -69,6 +70,7 @@ def test_every_option_reaches_its_setting(recorder: Recorder) -> None:
         seeds=5,
         seed=6,
         scoring="raw",
+        equivalence_margin=0.05,
         early_stopping=False,
         max_slots=7,
         slot_gib=8.5,
@@ -180,6 +182,7 @@ def test_help_names_every_default_as_the_default_experiment_has_it(
         "--seeds": default.seeds,
         "--seed": default.seed,
         "--scoring": default.scoring,
+        "--equivalence-margin": default.equivalence_margin,
         "--slot-gib": f"{default.slot_gib:g}",
         "--results": default.results_folder,
     }.items():

@@ -18,6 +18,7 @@ from medalign.stats.comparison import (
     PairSummary,
     compare_arms,
 )
+from medalign.stats.correction import benjamini_hochberg
 from medalign.stats.intervals import wilson_interval
 from medalign.stats.paired import mcnemar_exact
 from medalign.stats.power import exact_detectable_difference
@@ -348,6 +349,88 @@ def test_the_verdict_says_the_same_whoever_stands_first_in_a_pair() -> None:
     backward = made_summary(accuracies, {("icl", "sft"): 0.01})
     assert verdict_sentence(forward) == verdict_sentence(backward)
     assert verdict_sentence(forward) == "sft beats icl by 9.0 points [4.0, 14.0], p = 0.010 (Holm-corrected)"
+
+
+def test_the_verdict_names_arms_that_are_equivalent_and_wins_that_do_not_matter() -> None:
+    summary = made_summary(
+        {"sft": 0.6, "dpo": 0.59, "base": 0.5},
+        {("sft", "dpo"): 0.3, ("sft", "base"): 0.01, ("dpo", "base"): 0.02},
+    )
+    alike = dataclasses.replace(summary.pairs[0], verdict="equivalent within m")
+    summary = dataclasses.replace(summary, pairs=(alike, *summary.pairs[1:]), margin=0.145)
+    assert verdict_sentence(summary) == (
+        "sft beats base by 10.0 points [5.0, 15.0], p = 0.010 (Holm-corrected); "
+        "dpo beats base by 9.0 points [4.0, 14.0], p = 0.020, less than the 14.5 points that matter (Holm-corrected); "
+        "sft and dpo are equivalent within 14.5 points"
+    )
+
+
+def test_arms_that_hardly_differ_on_many_questions_are_equivalent() -> None:
+    first = some(0.6, 2000)
+    second = [not right if index % 200 == 0 else right for index, right in enumerate(first)]
+    found = compare(arm("sft", first), arm("base", second))
+    assert found.pairs[0].verdict == "equivalent within m"
+    assert (
+        found.verdict.endswith("sft and base are equivalent within 2 points")
+        or "base and sft" in found.verdict
+    )
+    assert found.tie_groups == (tuple(rank.arm for rank in found.ranks),)
+
+
+def test_a_difference_that_another_seed_could_undo_is_not_claimed() -> None:
+    # Clear over questions; but one seed is as good as the base and the other far better.
+    base, weak, strong = some(0.5, 400), some(0.5, 400), some(0.9, 400, seed=1)
+    pair = compare(arm("sft", weak, strong), arm("base", base)).pairs[0]
+    assert pair.p_questions is not None and pair.p_questions < 0.001
+    assert pair.p_two_level is not None and pair.p == pair.p_two_level > 0.05
+    assert pair.interval_questions is not None
+    assert pair.interval.low < 0 < pair.interval_questions.low
+    assert pair.verdict == "not enough data"
+
+
+def test_one_seed_of_a_method_is_said_to_be_too_few_for_the_variance_over_seeds() -> None:
+    pair = compare(arm("sft", some(0.7)), arm("base", some(0.5))).pairs[0]
+    assert pair.p_two_level is None and pair.standard_error_seeds is None
+    assert pair.undefined["p_two_level"].startswith("undefined: one seed of sft; ")
+    assert not compare(arm("sft", some(0.7), some(0.6)), arm("base", some(0.5))).pairs[0].undefined
+
+
+def test_every_statistic_that_is_none_says_why() -> None:
+    summary = compare(arm("sft", [True] * 5 + [False], group_size=6), arm("base", [False] * 6, group_size=6))
+    for record in (summary, *summary.arms, *summary.pairs):
+        for field in dataclasses.fields(record):
+            if getattr(record, field.name) is None and field.name != "majority_baseline":
+                why = record.undefined.get(field.name) or record.undefined.get(
+                    field.name.replace("_corrected", "")
+                )
+                assert why is not None and why.startswith("undefined: "), field.name
+
+
+def test_specialties_are_pooled_for_arms_and_pairs_and_corrected_together() -> None:
+    summary = compare(arm("sft", some(0.7)), arm("icl", some(0.6)), arm("base", some(0.5)))
+    for item in summary.arms:
+        bare, pooled = item.by_specialty["cardiology"], item.pooled_specialties["cardiology"]
+        assert abs(pooled.mean - item.accuracy) <= abs(bare.accuracy - item.accuracy)
+    p_values = [found.p for pair in summary.pairs for found in pair.by_specialty.values()]
+    corrected = [found.p_corrected for pair in summary.pairs for found in pair.by_specialty.values()]
+    assert corrected == list(benjamini_hochberg(p_values)) and len(p_values) == 6
+
+
+def test_the_winners_curse_needs_a_search_and_the_number_of_validation_questions() -> None:
+    searched = dataclasses.replace(arm("sft", some(0.5)), validation_score=0.7, num_trials=4)
+    arms = [searched, arm("base", some(0.5))]
+    found = compare_arms(arms, score=no_metrics, num_resamples=10, num_validation=60).arms
+    assert found[0].winners_curse is not None
+    assert found[0].winners_curse.gap == pytest.approx(0.7 - found[0].accuracy)
+    assert found[1].undefined["winners_curse"] == "undefined: nothing was searched for base"
+    assert "number of validation questions" in compare(*arms).arms[0].undefined["winners_curse"]
+
+
+def test_questions_needed_grow_as_the_difference_shrinks() -> None:
+    summary = compare(arm("sft", some(0.7)), arm("base", some(0.5)))
+    numbers = [needed.num_questions for needed in summary.questions_needed]
+    assert [needed.difference for needed in summary.questions_needed] == [0.02, 0.05, 0.1]
+    assert all(isinstance(number, int) for number in numbers) and numbers == sorted(numbers, reverse=True)  # type: ignore[type-var]
 
 
 def test_the_verdict_says_when_no_method_beats_base() -> None:
