@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medalign.errors import MedalignError
+from medalign.errors import ConfigError, MedalignError
 from medalign.methods.catalog import METHODS
 from medalign.records import BASE, ArmResult, Cost, TrialResult
 from medalign.tracking.folder import ComparisonFolder
@@ -130,9 +130,11 @@ def _arm(
 
 
 def _depends_on_seed(arm: ArmResult) -> bool:
-    """Whether another seed could have answered otherwise; a method that is not known here is taken to."""
-    method = METHODS.get(arm.arm)
-    return method is None or method.depends_on_seed(arm.setting)
+    """Whether another seed could have answered otherwise; so it is taken where this version knows not the setting."""
+    try:
+        return METHODS[arm.arm].depends_on_seed(arm.setting)
+    except (KeyError, TypeError, ConfigError):
+        return True
 
 
 def _num_scored(card: Mapping[str, Any], split: str) -> int | None:
