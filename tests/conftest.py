@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Set before any test module imports a library that reads them once.
 os.environ.update(
@@ -18,6 +19,10 @@ os.environ.update(
 )
 # A test must not write into the store of the person who runs it.
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+# What a property holds for does not depend on how busy the machine is.
+settings.register_profile("medalign", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("medalign")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
