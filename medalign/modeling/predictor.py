@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from medalign.data.prompts import first_line
 from medalign.modeling.chat import Chat, Demonstration
+from medalign.modeling.memory_plan import scoring_rows_at_once, writing_rows_at_once
 from medalign.modeling.metering import Meter
 from medalign.modeling.rows import (
+    ALIGNMENT,
     PrefixCache,
     Row,
     batches_by_length,
@@ -26,8 +28,13 @@ if TYPE_CHECKING:
     from medalign.modeling.base_models import BaseModel
 
 MIN_SHARED_PREFIX = 8  # tokens; a shorter prefix costs more to carry than to compute again
+# On a CPU more at once is no faster. On a GPU memory decides, up to where more is no faster there.
 MAX_BATCH_TOKENS = 2048
 MAX_BATCH_ROWS = 32
+MAX_GPU_BATCH_TOKENS = 16_384
+MAX_GPU_ROWS_WRITTEN = 256
+# Of what is free: batches differ, and the allocator keeps blocks that fit no other.
+_USED_SHARE = 0.7
 
 Demonstrate = Callable[[Question], Sequence[Demonstration]]
 
@@ -107,7 +114,8 @@ class Predictor:
             prefix, rows = (None, rows) if as_in_training else self._without_shared_prefix(rows)
             prefix_tokens = prefix.num_tokens if prefix else 0
             lengths = [row.num_tokens for row in rows]
-            for indices in batches_by_length(lengths, max_tokens=MAX_BATCH_TOKENS, max_rows=MAX_BATCH_ROWS):
+            max_tokens, max_rows = self._scoring_limits(rows, prefix_tokens)
+            for indices in batches_by_length(lengths, max_tokens=max_tokens, max_rows=max_rows):
                 batch = collate(
                     [rows[i] for i in indices],
                     pad_token_id=self._base.tokenizer.pad_token_id,
@@ -130,12 +138,20 @@ class Predictor:
 
     def write(self, questions: Sequence[Question]) -> list[str]:
         """The first line of a greedily decoded answer to each question."""
+        prompts = [self._fitting(q, self._max_new_tokens)[1] for q in questions]
+        written = self.continue_prompts(prompts, ends=self._chat.line_end_ids())
+        return [first_line(self._base.tokenizer.decode(ids, skip_special_tokens=True)) for ids in written]
+
+    def continue_prompts(self, prompts: Sequence[tuple[int, ...]], *, ends: Sequence[int]) -> list[list[int]]:
+        """What greedy decoding writes behind each prompt, as token ids, the one that ended it included.
+
+        Args:
+            ends: Tokens at which an answer ends.
+        """
         import torch
 
-        tokenizer = self._base.tokenizer
-        answers = [""] * len(questions)
-        prompts = [self._fitting(q, self._max_new_tokens)[1] for q in questions]
-        ends = self._chat.line_end_ids()
+        pad = self._base.tokenizer.pad_token_id
+        written: list[list[int]] = [[]] * len(prompts)
         with (
             self._meter.during("score"),
             torch.inference_mode(),
@@ -144,29 +160,52 @@ class Predictor:
         ):
             self._base.model.eval()
             lengths = [len(prompt) + self._max_new_tokens for prompt in prompts]
-            for indices in batches_by_length(
-                lengths, max_tokens=2 * MAX_BATCH_TOKENS, max_rows=MAX_BATCH_ROWS
-            ):
-                ids, mask = _left_padded([prompts[i] for i in indices], tokenizer.pad_token_id)
-                written = self._base.model.generate(
+            max_tokens, max_rows = self._writing_limits(lengths)
+            for indices in batches_by_length(lengths, max_tokens=max_tokens, max_rows=max_rows):
+                ids, mask = _left_padded([prompts[i] for i in indices], pad)
+                found = self._base.model.generate(
                     input_ids=ids.to(self._base.device),
                     attention_mask=mask.to(self._base.device),
                     max_new_tokens=self._max_new_tokens,
                     do_sample=False,
                     eos_token_id=list(ends),
-                    pad_token_id=tokenizer.pad_token_id,
+                    pad_token_id=pad,
                 )[:, ids.shape[1] :]
-                for i, row in zip(indices, written, strict=True):
-                    answers[i] = first_line(tokenizer.decode(row, skip_special_tokens=True))
+                for i, row in zip(indices, found.tolist(), strict=True):
+                    written[i] = row
                 self._meter.generated(
                     self._base.model,
                     rows=ids.shape[0],
                     width=ids.shape[1],
                     tokens=int(mask.sum()),
-                    steps=written.shape[1],
-                    written=int((written != tokenizer.pad_token_id).sum()),
+                    steps=found.shape[1],
+                    written=int((found != pad).sum()),
                 )
-        return answers
+        return written
+
+    def _scoring_limits(self, rows: Sequence[Row], prefix_tokens: int) -> tuple[int, int]:
+        """Padded tokens and rows of a batch."""
+        if self._base.device.type == "cpu":
+            return MAX_BATCH_TOKENS, MAX_BATCH_ROWS
+        longest = max(row.num_tokens for row in rows) + ALIGNMENT
+        number = scoring_rows_at_once(
+            self._base.shape,
+            free_gib=_USED_SHARE * self._base.free_gib,
+            row_tokens=longest,
+            prefix_tokens=prefix_tokens,
+            num_logits=max(sum(map(len, row.continuations)) for row in rows),
+        )
+        return min(number * longest, MAX_GPU_BATCH_TOKENS), MAX_GPU_BATCH_TOKENS
+
+    def _writing_limits(self, lengths: Sequence[int]) -> tuple[int, int]:
+        """Padded tokens and rows of a batch that is written."""
+        if self._base.device.type == "cpu":
+            return 2 * MAX_BATCH_TOKENS, MAX_BATCH_ROWS
+        longest = max(lengths, default=1)
+        number = writing_rows_at_once(
+            self._base.shape, free_gib=_USED_SHARE * self._base.free_gib, row_tokens=longest
+        )
+        return number * longest, min(number, MAX_GPU_ROWS_WRITTEN)
 
     def _fitting(
         self, question: Question, answer_tokens: int

@@ -5,15 +5,17 @@ and a rejected answer, a training target a prompt with one answer. All three are
 prompt's tokens stand once, the continuations side by side behind it, and an attention mask keeps
 each continuation from seeing the others (the "tree attention" of SpecInfer, Miao et al. 2024,
 applied to scoring). Positions restart after the prompt, so each continuation has exactly the
-log-probability that it has alone; a test compares both. Logits are computed only where a
-continuation's token is predicted, by narrowing what reaches the output layer.
+log-probability that it has alone; a test compares both. Rows of one continuation are plain causal
+sequences and need no mask, which lets torch take its fastest attention. Logits are computed only
+where a continuation's token is predicted, by narrowing what reaches the output layer.
 
 A prefix that all rows share (the demonstrations of in-context learning) is computed once and its
 key-value cache reused (`PrefixCache`).
 
 Shape letters:
     B = rows of a batch, T = tokens of the longest row, P = tokens of the shared prefix,
-    N = continuation tokens of the batch, C = continuations of the batch, V = vocabulary
+    N = continuation tokens of the batch, M = tokens that predict them (siblings share their first),
+    C = continuations of the batch, V = vocabulary, H = hidden size
 """
 
 from __future__ import annotations
@@ -25,6 +27,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
+
+
+ALIGNMENT = 8  # tokens; a GPU's attention copies a mask whose rows are of another length
+# Settings by which a model changes its logits after the output layer.
+_LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
 class Row(NamedTuple):
@@ -43,9 +50,11 @@ class RowBatch(NamedTuple):
 
     Attributes:
         tokens_BT: Token ids, padded on the right.
-        positions_BT: Position ids; they restart after the prompt for every continuation.
-        mask_B1TS: Additive attention mask over prefix and row (S = P + T): 0 where a token may look.
-        sources_N: Flat position (in B * T) whose output predicts each continuation token.
+        positions_BT: Position ids; they restart after the prompt for every continuation. None where the row is
+            plainly causal and the model counts by itself.
+        mask_B1TS: Additive attention mask over prefix and row (S = P + T): 0 where a token may look. None likewise.
+        sources_M: Flat positions (in B * T) whose outputs predict a continuation token.
+        source_of_N: For each continuation token the index (in M) of the position that predicts it.
         targets_N: The continuation tokens.
         owners_N: Index of the continuation (in C, rows in order) that each token belongs to.
         num_continuations: C.
@@ -54,9 +63,10 @@ class RowBatch(NamedTuple):
     """
 
     tokens_BT: torch.Tensor
-    positions_BT: torch.Tensor
-    mask_B1TS: torch.Tensor
-    sources_N: torch.Tensor
+    positions_BT: torch.Tensor | None
+    mask_B1TS: torch.Tensor | None
+    sources_M: torch.Tensor
+    source_of_N: torch.Tensor
     targets_N: torch.Tensor
     owners_N: torch.Tensor
     num_continuations: int
@@ -106,6 +116,9 @@ def collate(
 
     layouts = [_layout(row) for row in rows]
     width = max(len(layout[0]) for layout in layouts)
+    if torch.device(device).type == "cuda":
+        width += -(prefix_tokens + width) % ALIGNMENT
+    causal = prefix_tokens == 0 and all(len(row.continuations) == 1 for row in rows)
     tokens_BT = torch.full((len(rows), width), pad_token_id, dtype=torch.long)
     positions_BT = torch.zeros((len(rows), width), dtype=torch.long)
     blocks_BT = torch.full((len(rows), width), -1, dtype=torch.long)
@@ -126,11 +139,13 @@ def collate(
             owners += [owner] * (end - start)
             owner += 1
 
+    sources_M, source_of_N = torch.unique(torch.tensor(sources), return_inverse=True)
     return RowBatch(
         tokens_BT=tokens_BT.to(device),
-        positions_BT=positions_BT.to(device),
-        mask_B1TS=_additive_mask(blocks_BT, prefix_tokens, dtype).to(device),
-        sources_N=torch.tensor(sources, device=device),
+        positions_BT=None if causal else positions_BT.to(device),
+        mask_B1TS=None if causal else _additive_mask(blocks_BT.to(device), prefix_tokens, dtype),
+        sources_M=sources_M.to(device),
+        source_of_N=source_of_N.to(device),
         targets_N=torch.tensor(targets, device=device),
         owners_N=torch.tensor(owners, device=device),
         num_continuations=owner,
@@ -143,15 +158,15 @@ def _additive_mask(blocks_BT: torch.Tensor, prefix_tokens: int, dtype: torch.dty
     """A token sees the prefix, the prompt, and what precedes it in its own continuation."""
     import torch
 
-    width = blocks_BT.shape[1]
-    causal_TT = torch.ones((width, width), dtype=torch.bool).tril()
+    width, device = blocks_BT.shape[1], blocks_BT.device
+    causal_TT = torch.ones((width, width), dtype=torch.bool, device=device).tril()
     query_BT1, key_B1T = blocks_BT[:, :, None], blocks_BT[:, None, :]
     visible_BTT = causal_TT & ((key_B1T == 0) | (query_BT1 == key_B1T)) & (query_BT1 >= 0)
     # Padding looks at itself alone: a row of the mask without any zero would give NaN.
-    visible_BTT |= (query_BT1 < 0) & torch.eye(width, dtype=torch.bool)
-    prefix_BTP = torch.ones((*blocks_BT.shape, prefix_tokens), dtype=torch.bool)
+    visible_BTT |= (query_BT1 < 0) & torch.eye(width, dtype=torch.bool, device=device)
+    prefix_BTP = torch.ones((*blocks_BT.shape, prefix_tokens), dtype=torch.bool, device=device)
     visible_BTS = torch.cat([prefix_BTP, visible_BTT], dim=-1)
-    mask = torch.zeros(visible_BTS.shape, dtype=dtype)
+    mask = torch.zeros(visible_BTS.shape, dtype=dtype, device=device)
     return mask.masked_fill_(~visible_BTS, torch.finfo(dtype).min)[:, None]
 
 
@@ -173,30 +188,88 @@ def _logits_only_at(model: PreTrainedModel, positions: torch.Tensor) -> Iterator
 
 
 def token_logprobs(
-    model: PreTrainedModel, batch: RowBatch, prefix: PrefixCache | None = None
+    model: PreTrainedModel,
+    batch: RowBatch,
+    prefix: PrefixCache | None = None,
+    *,
+    logits_at_once: int | None = None,
 ) -> torch.Tensor:
-    """Log-probability (nats, float32, shape N) of every continuation token; differentiable."""
-    import torch
+    """Log-probability (nats, float32, shape N) of every continuation token; differentiable.
 
-    positions_M, inverse_N = torch.unique(batch.sources_N, return_inverse=True)
-    with _logits_only_at(model, positions_M):
-        logits_MV = model(
-            input_ids=batch.tokens_BT,
-            position_ids=batch.positions_BT,
-            attention_mask=batch.mask_B1TS,
-            past_key_values=_expanded(prefix, len(batch.tokens_BT)) if prefix else None,
-            use_cache=prefix is not None,
-        ).logits[0]
-    logits_MV = logits_MV.float()
-    chosen_N = logits_MV[inverse_N, batch.targets_N]
-    return chosen_N - logits_MV.logsumexp(dim=-1)[inverse_N]
+    Args:
+        logits_at_once: Logits are computed for so many tokens at a time, and again in the backward pass; None for
+            all at once. Left aside where the model changes its logits after the output layer.
+    """
+    inputs: dict[str, Any] = {
+        "input_ids": batch.tokens_BT,
+        "position_ids": batch.positions_BT,
+        "attention_mask": batch.mask_B1TS,
+        "past_key_values": _shared(prefix) if prefix else None,
+        "use_cache": prefix is not None,
+    }
+    if logits_at_once is not None and len(batch.sources_M) > logits_at_once and _has_plain_logits(model):
+        return _logprobs_in_pieces(model, batch, inputs, logits_at_once)
+    with _logits_only_at(model, batch.sources_M):
+        logits_MV = model(**inputs).logits[0].float()
+    chosen_N = logits_MV[batch.source_of_N, batch.targets_N]
+    return chosen_N - logits_MV.logsumexp(dim=-1)[batch.source_of_N]
+
+
+def _logprobs_in_pieces(
+    model: PreTrainedModel, batch: RowBatch, inputs: dict[str, Any], logits_at_once: int
+) -> torch.Tensor:
+    import torch
+    from torch.utils.checkpoint import checkpoint
+
+    head = model.get_output_embeddings()
+
+    def of_piece(hidden_NH: torch.Tensor, targets_N: torch.Tensor) -> torch.Tensor:
+        logits_NV = head(hidden_NH).float()
+        return logits_NV.gather(1, targets_N[:, None])[:, 0] - logits_NV.logsumexp(dim=-1)
+
+    with _hidden_at(model, batch.sources_M) as found:
+        model(**inputs)
+    hidden_NH = found[0][batch.source_of_N]
+    pieces = [
+        checkpoint(of_piece, hidden, targets, use_reentrant=False, preserve_rng_state=False)
+        for hidden, targets in zip(
+            hidden_NH.split(logits_at_once), batch.targets_N.split(logits_at_once), strict=True
+        )
+    ]
+    return torch.cat(pieces)
+
+
+@contextlib.contextmanager
+def _hidden_at(model: PreTrainedModel, positions: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+    """Within it, what reaches the output layer from these flat positions is kept in the list; one token goes on."""
+    found: list[torch.Tensor] = []
+
+    def take(module: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        found.append(args[0].flatten(0, 1)[positions])
+        return (found[0][None, :1], *args[1:])
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(take)
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+def _has_plain_logits(model: PreTrainedModel) -> bool:
+    """Whether the output layer's outputs are the logits; some families scale or cap them afterwards."""
+    config = model.config.get_text_config()
+    return all(getattr(config, name, None) in (None, 1, 1.0) for name in _LOGIT_CHANGES)
 
 
 def continuation_logprobs(
-    model: PreTrainedModel, batch: RowBatch, prefix: PrefixCache | None = None
+    model: PreTrainedModel,
+    batch: RowBatch,
+    prefix: PrefixCache | None = None,
+    *,
+    logits_at_once: int | None = None,
 ) -> torch.Tensor:
     """Summed log-probability (nats, float32, shape C) of every continuation; differentiable."""
-    logprobs_N = token_logprobs(model, batch, prefix)
+    logprobs_N = token_logprobs(model, batch, prefix, logits_at_once=logits_at_once)
     return logprobs_N.new_zeros(batch.num_continuations).index_add(0, batch.owners_N, logprobs_N)
 
 
@@ -213,13 +286,28 @@ def compute_prefix(model: PreTrainedModel, tokens: Sequence[int]) -> PrefixCache
     return PrefixCache(layers=layers, num_tokens=len(tokens))
 
 
-def _expanded(prefix: PrefixCache, num_rows: int) -> Any:
-    """The prefix as a fresh transformers cache for a batch of rows; no copy until the first row is appended."""
+def _shared(prefix: PrefixCache) -> Any:
+    """The prefix as a transformers cache that every row of a batch sees and that keeps nothing of the rows."""
+    import torch
     from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    class SharedLayer(DynamicLayer):
+        def update(self, key_states, value_states, *args, **kwargs):  # type: ignore[no-untyped-def]
+            num_rows = len(key_states)
+            return tuple(
+                torch.cat([shared.expand(num_rows, -1, -1, -1), own], dim=-2)
+                for shared, own in ((self.keys, key_states), (self.values, value_states))
+            )
+
+    def layer_of(keys: torch.Tensor, values: torch.Tensor) -> Any:
+        layer = SharedLayer()
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = keys, values
+        return layer
 
     cache = DynamicCache()
-    for number, (keys, values) in enumerate(prefix.layers):
-        cache.update(keys.expand(num_rows, -1, -1, -1), values.expand(num_rows, -1, -1, -1), number)
+    cache.layers = [layer_of(keys, values) for keys, values in prefix.layers]
     return cache
 
 

@@ -23,10 +23,10 @@ from medalign.records import Question
 from tests.methods.examples import make_run, mixed, quick_setting, tiny_base
 from tests.tiny_models import Architecture, make_tiny
 
-# 24 questions in batches of 5 and two epochs: ten steps, the last of each epoch a smaller one.
+# 24 questions in batches of 5 and four epochs: 20 steps, the last of each epoch a smaller one.
 QUESTIONS = mixed(24)
 SETTING: dict[str, Any] = {
-    "epochs": 2,
+    "epochs": 4,
     "batch_size": 5,
     "learning_rate": 2e-3,
     "lora_rank": 4,
@@ -35,7 +35,7 @@ SETTING: dict[str, Any] = {
     "weight_decay": 0.01,
     "max_grad_norm": 0.5,
 }
-NUM_STEPS = 10
+NUM_STEPS = 20
 SEED = 11
 BETA = 0.3
 # Its prompts end in a special token, behind which nothing can be merged: the peers tokenise prompt and answer at once.
@@ -104,10 +104,13 @@ class TestAgainstStockTrainers:
         config = SFTConfig(**stock_arguments(tmp_path), packing=False, completion_only_loss=True)
         rows = [sft_text(architecture, question) for question in QUESTIONS]
         peer = stock(SFTTrainer, config, rows, load(), architecture)
-        ours = trained("sft", load(), SETTING)
-        assert len(peer.losses) == NUM_STEPS
-        assert ours.losses == pytest.approx(peer.losses, abs=1e-4)
-        assert distance(ours.weights, peer.weights) < 1e-3
+        for ours in (
+            trained("sft", load(), SETTING),
+            trained("sft", lean(load()), SETTING | {"checkpointing": True}),
+        ):
+            assert len(peer.losses) == NUM_STEPS
+            assert ours.losses == pytest.approx(peer.losses, abs=1e-4)
+            assert distance(ours.weights, peer.weights) < 1e-3
 
     def test_dpo_is_that_of_the_stock_trainer(
         self, architecture: Architecture, load: Callable[[], BaseModel], tmp_path: Path
@@ -117,22 +120,34 @@ class TestAgainstStockTrainers:
         config = DPOConfig(**stock_arguments(tmp_path), beta=BETA, loss_type=["sigmoid"])
         rows = [dpo_text(architecture, question) for question in QUESTIONS]
         peer = stock(DPOTrainer, config, rows, load(), architecture)
-        ours = trained("dpo", load(), SETTING | {"beta": BETA})
-        assert len(peer.losses) == NUM_STEPS
-        assert ours.losses == pytest.approx(peer.losses, abs=1e-4)
-        assert distance(ours.weights, peer.weights) < 1e-3
+        setting = SETTING | {"beta": BETA}
+        for ours in (
+            trained("dpo", load(), setting),
+            trained("dpo", lean(load()), setting | {"checkpointing": True}),
+        ):
+            assert len(peer.losses) == NUM_STEPS
+            assert ours.losses == pytest.approx(peer.losses, abs=1e-4)
+            assert distance(ours.weights, peer.weights) < 1e-3
+
+
+def lean(base: BaseModel) -> BaseModel:
+    """As a base is on a GPU, but for its kernels."""
+    from medalign.modeling.lean_layers import lean_blocks
+
+    assert lean_blocks(base.model) > 0
+    return base
 
 
 def stock_arguments(folder: Path) -> dict[str, Any]:
     """`SETTING` in the words of TRL's configurations."""
     return {
         "output_dir": str(folder / "stock"),
-        "num_train_epochs": 2,
+        "num_train_epochs": 4,
         "per_device_train_batch_size": 5,
         "gradient_accumulation_steps": 1,
         "learning_rate": 2e-3,
         "lr_scheduler_type": "linear",
-        "warmup_steps": 2,
+        "warmup_steps": 4,
         "weight_decay": 0.01,
         "max_grad_norm": 0.5,
         "optim": "adamw_torch",
@@ -196,13 +211,60 @@ def dpo_text(architecture: Architecture, question: Question) -> dict[str, Any]:
 @pytest.mark.parametrize("method", TRAINING)
 def test_how_a_step_is_cut_into_parts_does_not_change_the_result(method: str, llama_folder: Path) -> None:
     whole, halves, single = (
-        trained(method, tiny_base(llama_folder), SETTING | {"tokens_at_once": tokens})
+        trained(method, tiny_base(llama_folder), SETTING | {"epochs": 2, "tokens_at_once": tokens})
         for tokens in (100_000, 512, 1)
     )
     assert halves.losses == pytest.approx(whole.losses, abs=1e-5)
     assert single.losses == pytest.approx(whole.losses, abs=1e-5)
     assert distance(halves.weights, whole.weights) < 1e-4
     assert distance(single.weights, whole.weights) < 1e-4
+
+
+def test_logits_in_pieces_do_not_change_the_result(
+    llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medalign.methods import training
+
+    whole = trained("sft", tiny_base(llama_folder), SETTING)
+    monkeypatch.setattr(training, "_pieces", lambda part: 7)
+    pieces = trained("sft", tiny_base(llama_folder), SETTING)
+    assert pieces.losses == pytest.approx(whole.losses, abs=1e-5)
+    assert distance(pieces.weights, whole.weights) < 1e-4
+
+
+@pytest.mark.parametrize("method", TRAINING)
+@pytest.mark.parametrize("adapter", ["rslora", "dora", "full"])
+def test_every_kind_of_training_learns_and_leaves_the_base_as_it_was(
+    method: str, adapter: str, base: BaseModel
+) -> None:
+    before = {name: value.clone() for name, value in base.model.state_dict().items()}
+    setting = SETTING | {"adapter": adapter, "learning_rate": 5e-3, "lora_rank": 8}
+    losses = trained(method, base, setting).losses
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+    assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
+    assert list(base.model.state_dict()) == list(before)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw_8bit"])
+def test_an_optimiser_in_8_bits_learns_alike(optimizer: str, llama_folder: Path) -> None:
+    usual = trained("sft", tiny_base(llama_folder), SETTING)
+    small = trained("sft", tiny_base(llama_folder), SETTING | {"optimizer": optimizer})
+    assert small.losses == pytest.approx(usual.losses, rel=0.05)
+
+
+def test_all_weights_are_saved_as_a_checkpoint_that_transformers_loads(
+    base: BaseModel, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    run = make_run(base, QUESTIONS, SETTING | {"adapter": "full", "epochs": 1})
+    with method_named("sft").adapted(run) as adapted:
+        assert adapted.save_adapter is not None
+        adapted.save_adapter(str(tmp_path))
+        weight = base.model.get_input_embeddings().weight.detach().clone()
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path).get_input_embeddings().weight
+    assert torch.equal(loaded, weight)
+    assert not torch.equal(loaded, base.model.get_input_embeddings().weight)
 
 
 @pytest.mark.parametrize("method", TRAINING)
@@ -327,6 +389,9 @@ def test_that_training_diverged_survives_the_way_between_processes() -> None:
     [
         ("learning_rate", 0.0, "above 0"),
         ("learning_rate", math.nan, "above 0"),
+        ("adapter", "prefix", "lora or rslora or dora or full"),
+        ("optimizer", "sgd", "adamw or adamw_8bit or paged_adamw or paged_adamw_8bit"),
+        ("checkpointing", "auto", "true or false"),
         ("lora_rank", 0, "1 or more"),
         ("lora_alpha_ratio", 0.0, "above 0"),
         ("lora_dropout", -0.1, "within 0 and below 1"),

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
+from medalign.errors import ModelError
 from medalign.modeling import base_models
 from medalign.modeling.base_models import BaseModel, Precision
-from medalign.modeling.lora import attached_lora, lean_lora, lora_config, target_modules
+from medalign.modeling.lora import (
+    AdapterKind,
+    attached_lora,
+    lean_lora,
+    lora_config,
+    target_modules,
+    trainable_weights,
+)
 from tests.modeling.conftest import TinyBase
 from tests.tiny_models import ARCHITECTURES, Architecture
 
@@ -154,12 +163,64 @@ def test_a_lean_adapter_multiplies_in_bf16_and_trains_in_fp32(
     base, seen = tiny_base("llama", "bf16"), []
     with attached_lora(base):
         model = adapted(base)
-        layer = next(m for n, m in model.named_modules() if n.endswith("lora_A.default"))
-        layer.register_forward_pre_hook(lambda module, args: seen.append(args[0].dtype))
+        layer = next(m for n, m in model.named_modules() if n.endswith("q_proj"))
+        layer.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
         with base.computing():
             usual = model(torch.tensor(TOKENS)).logits
             with lean_lora(model):
                 lean = model(torch.tensor(TOKENS)).logits
-            assert layer.weight.dtype == torch.float32
-    assert seen == [torch.float32, torch.bfloat16]
+                lean.float().sum().backward()
+        weight = layer.lora_A["default"].weight
+        assert weight.dtype == weight.grad.dtype == torch.float32
+        assert "forward" not in layer.__dict__
+    assert seen == [torch.bfloat16, torch.bfloat16]
     torch.testing.assert_close(lean, usual, rtol=0.05, atol=0.2)
+
+
+@pytest.mark.parametrize("kind", ["lora", "rslora", "dora"])
+def test_an_adapter_is_loaded_and_merged_by_stock_peft(
+    tiny_base: TinyBase, tmp_path: Path, kind: AdapterKind
+) -> None:
+    import torch
+    from peft import PeftModel, get_peft_model
+
+    base, stock = tiny_base(), tiny_base()
+    untouched = logits(base)
+    with attached_lora(base):
+        config = lora_config(base.model, rank=4, alpha=8, dropout=0.0, targets="all_linear", kind=kind)
+        model = get_peft_model(base.model, config)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.data = torch.full_like(parameter, 0.02)
+        with lean_lora(model.eval()):
+            ours = logits(base)
+            model.save_pretrained(str(tmp_path))
+    loaded = PeftModel.from_pretrained(stock.model, str(tmp_path))
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(torch.tensor(TOKENS)).logits, ours, rtol=1e-4, atol=1e-4)
+        merged = loaded.merge_and_unload()
+        torch.testing.assert_close(merged(torch.tensor(TOKENS)).logits, ours, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(ours, untouched, atol=1e-2)
+
+
+def test_all_weights_are_trained_in_fp32_and_are_afterwards_what_they_were(tiny_base: TinyBase) -> None:
+    import torch
+
+    base = tiny_base()
+    before = {name: value.clone() for name, value in base.model.state_dict().items()}
+    with trainable_weights(base):
+        for parameter in base.model.parameters():
+            assert parameter.requires_grad
+            assert parameter.dtype == torch.float32
+            parameter.data.add_(1.0)
+    assert not any(p.requires_grad for p in base.model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in base.model.state_dict().items())
+
+
+def test_quantised_weights_cannot_be_trained_themselves(tiny_base: TinyBase) -> None:
+    base = tiny_base("llama", "nf4")
+    with (
+        pytest.raises(ModelError, match="precision: nf4; quantised weights cannot be trained"),
+        trainable_weights(base),
+    ):
+        pass
