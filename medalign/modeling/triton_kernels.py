@@ -6,9 +6,13 @@ computed in fp32 and rounded once.
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
 import triton
 import triton.language as tl
+
+if TYPE_CHECKING:
+    import torch
 
 _BLOCK = 1024
 _HEADS = 4
@@ -59,6 +63,8 @@ def _rotate(  # type: ignore[no-untyped-def]
 
 def gate_forward(gate: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up."""
+    import torch
+
     gate, up = gate.contiguous(), up.contiguous()
     out = torch.empty_like(gate)
     _gate_forward[(triton.cdiv(gate.numel(), _BLOCK),)](gate, up, out, gate.numel(), BLOCK=_BLOCK)
@@ -69,6 +75,8 @@ def gate_backward(
     gradient: torch.Tensor, gate: torch.Tensor, up: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradients with respect to gate and up."""
+    import torch
+
     gradient, gate, up = gradient.contiguous(), gate.contiguous(), up.contiguous()
     gate_out, up_out = torch.empty_like(gate), torch.empty_like(up)
     grid = (triton.cdiv(gate.numel(), _BLOCK),)
@@ -82,6 +90,8 @@ def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, sign: int) -> 
     Args:
         cos: (batch or 1, tokens, size), its two halves alike.
     """
+    import torch
+
     if x.stride(-1) != 1:
         x = x.contiguous()
     cos, sin = cos.contiguous(), sin.contiguous()
