@@ -7,6 +7,7 @@ see the test split.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import platform
 import shlex
@@ -19,16 +20,20 @@ from typing import TYPE_CHECKING, Any
 from medalign.config.experiment import Experiment
 from medalign.config.locations import shown
 from medalign.config.search_space import SearchSpace, load_search_space
+from medalign.config.secrets import redacted, without_secrets
+from medalign.config.storage import Storage
 from medalign.errors import ConfigError, DataError, MedalignError, StorageError
 from medalign.methods.catalog import METHODS, default_setting, method_named, setting_names
 from medalign.methods.checkpoints import latest_step
-from medalign.methods.contract import check_same_contract, make_contract
+from medalign.methods.contract import LIBRARIES, check_same_contract, make_contract
+from medalign.methods.readiness import Readiness, make_marker
 from medalign.methods.running import TrialJob, TrialRunner
 from medalign.records import BASE, ArmResult, Progress, Question, TrialResult, TrialSpec
 from medalign.reporting.live import LiveView
-from medalign.scheduling.early_stopping import AshaSettings
+from medalign.scheduling.early_stopping import AshaSettings, WilcoxonSettings
 from medalign.scheduling.planning import MethodPlan, Plan
-from medalign.scheduling.slots import Slots, available_cores, cpu_slots, gpu_slots, visible_gpus_gib
+from medalign.scheduling.slots import Slots, comparison_slots, local_slots, visible_gpus_gib
+from medalign.scheduling.suggestion import known_trials
 from medalign.tracking.folder import ComparisonFolder
 from medalign.tracking.location import (
     browse_command,
@@ -37,12 +42,15 @@ from medalign.tracking.location import (
     default_uri,
     without_password,
 )
+from medalign.tracking.warm_start import WarmStart, find_warm_start
 
 if TYPE_CHECKING:
     from medalign.data.preparation import PreparedData
     from medalign.stats.comparison import ComparisonSummary
     from medalign.tracking.store import Tracker
 
+# Trials of a method between two looks at their scores, where the search is to be deterministic.
+GENERATION = 4
 # Share of the questions on which two arms differ, assumed where the detectable difference is stated beforehand.
 ASSUMED_DISCORDANCE = 0.3
 
@@ -88,23 +96,100 @@ def run_comparison(
             _send_what_waits(folder)
             return None
         say(f"going on with {folder.id}, under its own settings")
+    experiment = _without_secrets(experiment)
     spaces = _search_spaces(experiment)
-    slots = _slots(experiment)
-    say("reading the questions and the model ...")
-    data = _prepare(experiment)
-    say(_plan_text(experiment, data, slots))
-    if dry_run:
+    with _cluster(experiment):
+        slots = _slots(experiment)
+        say("reading the questions and the model ...")
+        data = _prepare(experiment)
+        say(_plan_text(experiment, data, slots))
+        if dry_run:
+            return None
+        contract = _contract(experiment, data)
+        uri = _tracking_uri(experiment)
+        check_store(uri, default_artifact_root(uri))  # before a folder is made that could only stay empty
+        warm_start = _warm_start(experiment, folder, contract)
+        if folder is None:
+            folder = ComparisonFolder.create(experiment, redacted(_command()))
+        with folder.held():
+            if folder.contract is not None:
+                check_same_contract(folder.contract, contract)
+            _check_cluster(experiment, folder, contract)
+            folder.write_contract(contract)
+            if warm_start is not None:
+                warm_start.write(folder.path)
+            say(f"results    {shown(folder.path)}; go on after a break with --resume {folder.id}")
+            return _Comparison(experiment, folder, spaces, slots, data, contract, warm_start).run()
+
+
+def _without_secrets(experiment: Experiment) -> Experiment:
+    """The experiment with the passwords in its addresses moved to the environment."""
+    import os
+
+    if named := os.environ.get("MLFLOW_TRACKING_URI"):
+        os.environ["MLFLOW_TRACKING_URI"] = without_secrets(named, "MLFLOW_TRACKING_URI")
+    addresses = {
+        name: without_secrets(uri, name)
+        for name in ("tracking_uri", "storage_path", "ray_address")
+        if (uri := getattr(experiment, name))
+    }
+    return experiment.model_copy(update=addresses)
+
+
+def _cluster(experiment: Experiment) -> contextlib.AbstractContextManager[None]:
+    """A connection to the cluster that was named, for the time of the comparison."""
+    from medalign.scheduling.ray_session import ray_session
+
+    if experiment.ray_address is None:
+        return contextlib.nullcontext()
+    return ray_session(address=experiment.ray_address)
+
+
+def _check_cluster(experiment: Experiment, folder: ComparisonFolder, contract: Mapping[str, Any]) -> None:
+    """Has every node of a cluster looked at before a trial is spent."""
+    from medalign.modeling.base_models import absolute_name
+    from medalign.scheduling.cluster import check_nodes
+
+    storage = _storage(experiment, folder)
+    if storage is not None:
+        storage.check()
+    if experiment.ray_address is None:
+        return
+    marker = make_marker(folder.path)
+    readiness = Readiness(
+        model=absolute_name(experiment.model.name),
+        fingerprint={
+            name: contract["base"][name] for name in contract["base"] if name not in ("model", "precision")
+        },
+        storage=storage.uri if storage else None,
+        shared=str(folder.path),
+        marker=marker,
+    )
+    try:
+        check_nodes(LIBRARIES, readiness)
+    finally:
+        (folder.path / marker).unlink(missing_ok=True)
+
+
+def _storage(experiment: Experiment, folder: ComparisonFolder) -> Storage | None:
+    return Storage(experiment.storage_path).below(folder.id) if experiment.storage_path else None
+
+
+def _warm_start(
+    experiment: Experiment, folder: ComparisonFolder | None, contract: Mapping[str, Any]
+) -> WarmStart | None:
+    """What the searches start from: as kept with a comparison that goes on, else as named."""
+    if folder is not None and (kept := WarmStart.kept_in(folder.path)):
+        return kept
+    if experiment.warm_start is None:
         return None
-    contract = _contract(experiment, data)
-    uri = _tracking_uri(experiment)
-    check_store(uri, default_artifact_root(uri))  # before a folder is made that could only stay empty
-    if folder is None:
-        folder = ComparisonFolder.create(experiment, _command())
-    elif folder.contract is not None:
-        check_same_contract(folder.contract, contract)
-    folder.write_contract(contract)
-    say(f"results    {shown(folder.path)}; go on after a break with --resume {folder.id}")
-    return _Comparison(experiment, folder, spaces, slots, data, contract).run()
+    found = find_warm_start(
+        experiment.warm_start, Path(experiment.results_folder), experiment.methods, contract
+    )
+    what = "its trials and its best settings" if found.is_comparable else "its best settings alone, since"
+    why = "" if found.is_comparable else " its scores were taken on other questions or another base"
+    say(f"warm start from {found.comparison_id}: {what}{why}")
+    return found
 
 
 def _send_what_waits(folder: ComparisonFolder) -> None:
@@ -135,6 +220,7 @@ class _Comparison:
         slots: Slots,
         data: PreparedData,
         contract: Mapping[str, Any],
+        warm_start: WarmStart | None = None,
     ) -> None:
         self._experiment = experiment
         self._folder = folder
@@ -142,10 +228,11 @@ class _Comparison:
         self._data = data
         self._contract = contract
         self._plan = Plan(
-            _method_plans(experiment, spaces),
+            _method_plans(experiment, spaces, warm_start),
             folder.path,
             num_slots=slots.num_slots,
             finished=folder.results(),
+            generation=GENERATION if experiment.deterministic else None,
         )
 
     def run(self) -> ComparisonOutcome:
@@ -159,7 +246,7 @@ class _Comparison:
             say(f"\nInterrupted. What is finished is kept; go on with --resume {self._folder.id}")
             raise
         except Exception as error:
-            tracker.fail(" ".join(str(error).split())[:500])
+            tracker.fail(redacted(" ".join(str(error).split()))[:500])
             raise
         for fault in tracker.faults:
             say(f"MLflow: {fault}")
@@ -194,7 +281,8 @@ class _Comparison:
         from medalign.scheduling.ray_tune import run_ray
 
         experiment = self._experiment
-        asha = AshaSettings(grace_share=experiment.grace_share, reduction_factor=experiment.reduction_factor)
+        asha = _stopping(experiment)
+        storage = _storage(experiment, self._folder)
         job = TrialJob(
             model=absolute_name(experiment.model.name),
             precision=experiment.model.precision,
@@ -206,6 +294,7 @@ class _Comparison:
             checkpoints=asha.rungs if experiment.early_stopping else (),
             folder=str(self._folder.path),
             checkpoint_seconds=experiment.checkpoint_seconds,
+            storage=storage.uri if storage else None,
         )
         finished = self._folder.results()
         for result in finished:  # what a kill between the folder and the store left out
@@ -214,7 +303,7 @@ class _Comparison:
             run_ray(
                 self._plan,
                 functools.partial(TrialRunner, job),
-                [_Keeper(self._folder), _Recorder(tracker, self._folder), view],
+                [_Keeper(self._folder, storage), _Recorder(tracker, self._folder), view],
                 self._slots,
                 asha if experiment.early_stopping else None,
                 address=experiment.ray_address,
@@ -241,6 +330,8 @@ class _Comparison:
         say("\n" + render_text(arm_rows(summary, arms)))
         for name, why in self._plan.without_refit.items():
             say(f"{name} is missing: {why}")
+        for name, what in self._plan.cut_short.items():
+            say(f"{name}: {what}")
         say(f"{sentence(summary.verdict, self._method_names)}\n")
         say(f"report     {shown(files[0])}")
         say(f"results    {shown(self._folder.path)}")
@@ -268,10 +359,11 @@ class _Comparison:
 
 
 class _Keeper:
-    """Writes every result to disk before anything else learns of it."""
+    """Writes every result to disk, with what its trial left elsewhere, before anything else learns of it."""
 
-    def __init__(self, folder: ComparisonFolder) -> None:
+    def __init__(self, folder: ComparisonFolder, storage: Storage | None = None) -> None:
         self._folder = folder
+        self._storage = storage
 
     def trial_started(self, spec: TrialSpec) -> None:
         """Nothing to keep yet."""
@@ -280,6 +372,8 @@ class _Keeper:
         """Nothing to keep either: a result holds its history."""
 
     def trial_finished(self, result: TrialResult) -> None:
+        if self._storage is not None and result.folder:
+            self._storage.fetch_folder(result.folder, self._folder.path / result.folder)
         self._folder.write_result(result)
 
 
@@ -324,16 +418,31 @@ def _search_spaces(experiment: Experiment) -> dict[str, SearchSpace]:
 
 
 def _slots(experiment: Experiment) -> Slots:
-    cores = available_cores()
-    gpus = visible_gpus_gib()
-    if not gpus:
-        return cpu_slots(cores, experiment.slot_cores, experiment.max_slots)
-    return gpu_slots(
-        gpus,
-        cores,
+    """The slots of this machine, or those of the cluster to which it is connected."""
+    from medalign.scheduling.cluster import offered_slots
+
+    if experiment.ray_address is None:
+        return local_slots(
+            slot_gib=experiment.slot_gib,
+            slot_cores=experiment.slot_cores,
+            slots_per_trial=experiment.slots_per_trial,
+            max_slots=experiment.max_slots,
+        )
+    return comparison_slots(
+        offered_slots(experiment.ray_address),
         slot_gib=experiment.slot_gib,
-        slot_cores=experiment.slot_cores,
+        slots_per_trial=experiment.slots_per_trial,
         max_slots=experiment.max_slots,
+    )
+
+
+def _stopping(experiment: Experiment) -> AshaSettings:
+    """When trials are compared, and how."""
+    kind = WilcoxonSettings if experiment.pruner == "wilcoxon" else AshaSettings
+    return kind(
+        grace_share=experiment.grace_share,
+        reduction_factor=experiment.reduction_factor,
+        generation=GENERATION if experiment.deterministic else None,
     )
 
 
@@ -384,8 +493,15 @@ def _contract(experiment: Experiment, data: PreparedData) -> dict[str, Any]:
     )
 
 
-def _method_plans(experiment: Experiment, spaces: Mapping[str, SearchSpace]) -> list[MethodPlan]:
+def _method_plans(
+    experiment: Experiment, spaces: Mapping[str, SearchSpace], warm_start: WarmStart | None = None
+) -> list[MethodPlan]:
     """The base and every method, the longest trials first, so that slots are full to the end."""
+    budget_seconds = None
+    if experiment.budget_gpu_hours is not None:
+        slot_seconds = 3600 * experiment.budget_gpu_hours / len(experiment.methods)
+        budget_seconds = slot_seconds / experiment.slots_per_trial
+    earlier = warm_start.trials if warm_start is not None else {}
     searching = sorted(experiment.methods, key=lambda name: METHODS[name].relative_cost, reverse=True)
     plans = [
         MethodPlan(
@@ -396,6 +512,11 @@ def _method_plans(experiment: Experiment, spaces: Mapping[str, SearchSpace]) -> 
             seed=experiment.seed,
             first_setting=default_setting(name),
             depends_on_seed=METHODS[name].depends_on_seed,
+            second_setting=earlier[name][0].spec.setting if name in earlier else None,
+            earlier=known_trials(earlier[name], spaces[name])
+            if warm_start is not None and warm_start.is_comparable
+            else (),
+            budget_seconds=budget_seconds,
         )
         for name in searching
     ]
@@ -405,8 +526,9 @@ def _method_plans(experiment: Experiment, spaces: Mapping[str, SearchSpace]) -> 
 def _plan_text(experiment: Experiment, data: PreparedData, slots: Slots) -> str:
     """What will be run and what it can detect, before anything is spent."""
     num_scored = sum(question.is_scored for question in data.test)
-    gpu = f" and {slots.slot.gpu_share:.0%} of a GPU" if slots.slot.gpu_share else ""
+    gpu = f" and {slots.slot.memory_gib:g} GiB of a GPU" if slots.slot.memory_gib else ""
     smallest = _detectable(data.test, 1 + len(experiment.methods))
+    budget = experiment.budget_gpu_hours
     lines = {
         "arms": f"{BASE}, {', '.join(experiment.methods)}",
         "model": f"{experiment.model.name}, precision {experiment.model.precision}",
@@ -417,6 +539,9 @@ def _plan_text(experiment: Experiment, data: PreparedData, slots: Slots) -> str:
         "trials": f"{experiment.trials} setting(s) tried for each method; the best one is trained again over "
         f"{experiment.seeds} seed(s) and answers the test",
         "slots": f"{slots.num_slots} trial(s) at once, each on {slots.slot.num_cores} CPU core(s){gpu}",
+        "budget": f"{budget:g} hours of slots in all, {budget / len(experiment.methods):.3g} for each method"
+        if budget
+        else "",
         "detectable": "nothing: the test is too small for any difference between two arms"
         if smallest is None
         else f"differences in accuracy from about {100 * smallest:.0f} points on (80% power, Holm's correction over "

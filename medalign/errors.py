@@ -5,7 +5,8 @@ MedalignError
 |   |-- ConfigError       an experiment file, a search space or an option; carries every fault found
 |   |-- DataError         a source, a file or a question that cannot be read, or too few questions
 |   |-- ModelError        a base model that cannot be found, fetched or loaded
-|   `-- StorageError      a folder or store that cannot be written or continued
+|   |-- StorageError      a folder or store that cannot be written or continued
+|   `-- ClusterError      a Ray cluster that cannot be reached or whose nodes cannot run the trials
 |-- ContractError         arms that do not share data, base, prompt or scoring must not be compared
 `-- TrialStopped          control flow: the scheduler asked a running trial to end early
 
@@ -51,6 +52,10 @@ class ModelError(InputError):
 
 class StorageError(InputError):
     """A folder or store cannot be written, read or continued."""
+
+
+class ClusterError(InputError):
+    """A Ray cluster cannot be reached, or its nodes cannot run the trials."""
 
 
 class ContractError(MedalignError):

@@ -212,12 +212,15 @@ class Progress:
         budget_share: Share of the trial's own budget that is spent, in (0, 1]; the time unit of early stopping.
         score: Validation accuracy so far; what search maximises.
         metrics: Further numbers for the tracker (loss, validation log-likelihood, ...).
+        question_scores: Probability of the right option for each scored validation question, in their order, for
+            paired tests between trials; empty where nothing was scored.
     """
 
     budget_share: float
     score: float
     metrics: Mapping[str, float] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
+    question_scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -308,7 +311,8 @@ def trial_result_to_json(result: TrialResult) -> dict[str, Any]:
 
 def progress_from_json(raw: Mapping[str, Any]) -> Progress:
     """The inverse of `dataclasses.asdict` for one report."""
-    return Progress(**{**raw, "cost": Cost(**raw["cost"])})
+    question_scores = tuple(float(score) for score in raw.get("question_scores", ()))
+    return Progress(**{**raw, "cost": Cost(**raw["cost"]), "question_scores": question_scores})
 
 
 def trial_result_from_json(raw: Mapping[str, Any]) -> TrialResult:

@@ -54,9 +54,15 @@ SETTINGS = {
     "--slots": "max_slots",
     "--slot-gib": "slot_gib",
     "--slot-cores": "slot_cores",
+    "--slots-per-trial": "slots_per_trial",
     "--results": "results_folder",
     "--tracking-uri": "tracking_uri",
     "--address": "ray_address",
+    "--storage-path": "storage_path",
+    "--pruner": "pruner",
+    "--budget-gpu-hours": "budget_gpu_hours",
+    "--warm-start": "warm_start",
+    "--deterministic": "deterministic",
 }
 
 
@@ -144,6 +150,29 @@ def _add_budget(parser: Parser) -> None:
         help="run every trial to its end (default: weak ones are ended early, within each method)",
     )
     group.add_argument(
+        "--pruner",
+        metavar="NAME",
+        help="how weak trials are told: asha, by rank, or wilcoxon, by a test over the validation questions "
+        "(default: asha)",
+    )
+    group.add_argument(
+        "--budget-gpu-hours",
+        type=number_or_text,
+        metavar="H",
+        help="hours of slots, one 24 GB card each, that all trials together may take; every method gets the same "
+        "share (default: no limit)",
+    )
+    group.add_argument(
+        "--warm-start",
+        metavar="DIR",
+        help="earlier comparison, its folder or id, whose searches this one learns from (default: none)",
+    )
+    group.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="search in steps of four trials, so that what is tried does not depend on what runs side by side",
+    )
+    group.add_argument(
         "--search-space",
         action="append",
         metavar="METHOD=FILE",
@@ -155,11 +184,21 @@ def _add_machine(parser: Parser) -> None:
     group = parser.add_argument_group("where it runs")
     for option, metavar, text in (
         ("--slots", "N", "trials at once, at most (default: as many as fit)"),
-        ("--slot-gib", "GIB", "device memory that one trial may use (default: 24)"),
-        ("--slot-cores", "N", "CPU cores that one trial uses (default: chosen for the machine)"),
+        ("--slot-gib", "GIB", "device memory of a slot (default: 24)"),
+        ("--slot-cores", "N", "CPU cores of a slot (default: chosen for the machine)"),
+        ("--slots-per-trial", "N", "slots of one device that a trial takes (default: 1)"),
     ):
         group.add_argument(option, type=number_or_text, metavar=metavar, help=text)
-    group.add_argument("--address", help="Ray cluster to run on, e.g. auto (default: this machine alone)")
+    group.add_argument(
+        "--address",
+        help="Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT (default: this machine alone)",
+    )
+    group.add_argument(
+        "--storage-path",
+        metavar="URI",
+        help="shared folder or s3://BUCKET/PREFIX for what trials leave on other machines (default: --results, which "
+        "the machines of a cluster then share)",
+    )
     group.add_argument(
         "--results", metavar="DIR", help="a folder for each comparison is made in it (default: results)"
     )

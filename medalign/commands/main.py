@@ -18,6 +18,7 @@ COMMANDS = {
     "plan": "print what fits a slot of GPU memory, without loading anything",
     "report": "build the report of a comparison again, from its folder alone",
     "evaluate": "every metric of stored predictions, and what one arm fixes and breaks of another",
+    "node": "join this machine to a Ray cluster with its slots, or list a cluster's",
 }
 
 USAGE = "usage: medalign COMMAND [options]\n\ncommands:\n{commands}\n\n`medalign COMMAND --help` says more.\n"

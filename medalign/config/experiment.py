@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from medalign.config.loading import Fault, Settings, check, dump_yaml, faults_error, load_yaml, nearest
 from medalign.config.locations import find_file, known_names, shown
@@ -91,8 +91,15 @@ class Experiment(Settings):
         grace_share: Share of its budget that every trial may use before it can be stopped, in (0, 1].
         reduction_factor: One of so many trials goes on at each check.
         price: Of machine time, for the cost ledger; it decides nothing.
-        slot_gib: Device memory that one trial may use.
-        slot_cores: CPU cores that one trial uses; None leaves it to the machine's default.
+        pruner: How weak trials are told: `asha` by their rank among those of their method, `wilcoxon` by a paired test
+            over the validation questions against the best of them.
+        budget_gpu_hours: Hours of slots (one 24 GB card each, by default) that all methods together may use, shared
+            equally among them; None sets no limit.
+        warm_start: Folder, or id in the results folder, of an earlier comparison whose searches are learnt from.
+        deterministic: Whether the trials are to depend on seeds and scores alone, and not on what runs side by side.
+        slot_gib: Device memory of a slot.
+        slot_cores: CPU cores of a slot; None leaves it to the machine's default.
+        slots_per_trial: Slots of one device that one trial takes.
         max_slots: At most so many trials at once; None uses every slot.
         search_spaces: For a method the file of its search space; by default `search_spaces/METHOD.yaml`.
         results_folder: A folder for each comparison is made in it.
@@ -101,6 +108,8 @@ class Experiment(Settings):
         checkpoint_seconds: A trial that trains keeps a checkpoint after every report and, between two, after so many
             seconds; a slow disk makes them rarer, so that they take about 2 % of the time at most.
         silence_seconds: A trial whose process gives no sign of life for so long goes on in another one.
+        storage_path: Where trials on other machines leave their files: a folder that all share, or an object store
+            (`s3://BUCKET/PREFIX`); None is the results folder, which then must be shared.
     """
 
     name: Annotated[str, Field(pattern=r"^[\w][\w.+-]*$", max_length=120)]
@@ -116,8 +125,13 @@ class Experiment(Settings):
     grace_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     reduction_factor: Annotated[int, Field(ge=2)] = 2
     price: PriceSettings = Field(default_factory=PriceSettings)
+    pruner: Literal["asha", "wilcoxon"] = "asha"
+    budget_gpu_hours: Annotated[float, Field(gt=0)] | None = None
+    warm_start: Name | None = None
+    deterministic: bool = False
     slot_gib: Annotated[float, Field(gt=0)] = 24.0
     slot_cores: Count | None = None
+    slots_per_trial: Annotated[int, Field(ge=1, le=8)] = 1
     max_slots: Count | None = None
     search_spaces: Mapping[str, Name] = Field(default_factory=dict)
     results_folder: Name = "results"
@@ -125,6 +139,7 @@ class Experiment(Settings):
     ray_address: Name | None = None
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 60.0
     silence_seconds: Annotated[float, Field(gt=0)] = 180.0
+    storage_path: Name | None = None
 
     @field_validator("methods")
     @classmethod
@@ -132,6 +147,13 @@ class Experiment(Settings):
         if faults := _list_faults(methods, example=", ".join(searchable_methods())):
             raise faults_error(faults)
         return methods
+
+    @model_validator(mode="after")
+    def _check_deterministic(self) -> Experiment:
+        if self.deterministic and self.budget_gpu_hours is not None:
+            fault = "true with budget_gpu_hours, which ends a search by the clock; give one of the two"
+            raise faults_error([("deterministic", fault)])
+        return self
 
     def search_space_path(self, method: str) -> Path:
         """The file of the method's search space.

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 from medalign.config.disk import disk_faults, write_whole
+from medalign.config.storage import Storage
 from medalign.data.prompts import first_line
 from medalign.errors import TrialStopped
+from medalign.evaluation.metrics import gold_probability
 from medalign.evaluation.predictions import build_prediction, write_parquet
 from medalign.evaluation.summary import score_split
 from medalign.methods.base import AdaptedModel, MethodRun, TrainingData
@@ -60,6 +62,8 @@ class TrialJob:
         folder: The comparison's folder, absolute.
         checkpoint_seconds: A trial that trains keeps a checkpoint after every report and, between two, after so
             many seconds; None keeps none.
+        storage: Address of the place where the files of trials are left for the driver to fetch; None where the
+            trials see the comparison's folder itself.
     """
 
     model: str
@@ -73,6 +77,7 @@ class TrialJob:
     folder: str
     max_new_tokens: int = 24
     checkpoint_seconds: float | None = None
+    storage: str | None = None
 
 
 class TrialRunner:
@@ -192,7 +197,13 @@ class _Trial:
         self._validation = answer_questions(predictor, scored, self._job.scoring)
         metrics = score_split(self._validation)
         progress = Progress(
-            budget_share=share, score=metrics["accuracy"], metrics=metrics, cost=self._meter.cost()
+            budget_share=share,
+            score=metrics["accuracy"],
+            metrics=metrics,
+            cost=self._meter.cost(),
+            question_scores=tuple(
+                round(gold_probability(p.option_logprobs, p.answer_index or 0), 6) for p in self._validation
+            ),
         )
         self._history.append(progress)
         self._report(progress)
@@ -200,6 +211,11 @@ class _Trial:
     def _save(self, adapted: AdaptedModel, predictions: Sequence[Prediction]) -> str:
         """Predictions, and a refit's adapter, in a folder that appears only when it is whole."""
         relative = f"{TRIALS_FOLDER}/{self._spec.trial_id}"
+        if self._job.storage is not None:
+            with tempfile.TemporaryDirectory(prefix="medalign-") as scratch:
+                self._write(Path(scratch), adapted, predictions)
+                Storage(self._job.storage).put_folder(Path(scratch), relative)
+            return relative
         folder = Path(self._job.folder) / relative
         folder.parent.mkdir(parents=True, exist_ok=True)
         with disk_faults(folder):
@@ -221,16 +237,19 @@ class _Trial:
 
     def _reference(self, base: BaseModel, meter: Meter) -> tuple[tuple[float, float], ...]:
         """The reference table of this comparison; the first trial that needs it computes it, as shared work."""
-        file = Path(self._job.folder) / REFERENCE_FILE
-        if file.is_file():
+        place = Storage(self._job.storage or self._job.folder)
+        if held := place.read(REFERENCE_FILE):
             meter.uses_shared(REFERENCE_TABLE)
-            return tuple((c, r) for c, r in json.loads(file.read_text(encoding="utf-8")))
+            return tuple((c, r) for c, r in json.loads(held))
         chat = Chat(base.tokenizer)
         by_id = {question.id: question for question in self._job.train}
         rows = [chat.preference_row(by_id[pair.question_id], pair) for pair in self._job.pairs]
         with meter.sharing(REFERENCE_TABLE):
             table = [list(scores) for scores in Predictor(base, meter).score_rows(rows, as_in_training=True)]
-        write_whole(file, json.dumps(table))
+        if self._job.storage is not None:
+            place.write(REFERENCE_FILE, json.dumps(table).encode())
+        else:
+            write_whole(Path(self._job.folder) / REFERENCE_FILE, json.dumps(table))
         return tuple((c, r) for c, r in table)
 
 

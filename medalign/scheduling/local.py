@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from medalign.errors import TrialStopped
 from medalign.records import Progress, TrialSpec
-from medalign.scheduling.early_stopping import Asha, AshaSettings
+from medalign.scheduling.early_stopping import AshaSettings, StoppingRule, stopping_rule
 from medalign.scheduling.events import Observer, Observers
 from medalign.scheduling.planning import Plan
-from medalign.scheduling.trial_run import MakeRunner, run_trial
+from medalign.scheduling.trial_run import BUDGET_SPENT, MakeRunner, run_trial
 
 
 def run_local(
@@ -19,9 +20,9 @@ def run_local(
 
     Args:
         make_runner: Called once, before the first trial; its errors are the caller's.
-        asha: None stops no trial early.
+        asha: How trials are stopped early, `WilcoxonSettings` among them; None stops none.
     """
-    rule = Asha(asha) if asha is not None else None
+    rule = stopping_rule(asha)
     if rule is not None:
         rule.recall(plan.finished)
     told = Observers(observers)
@@ -29,7 +30,10 @@ def run_local(
     while spec := plan.next_trial():
         runner = runner or make_runner()
         told.trial_started(spec)
-        result = run_trial(runner, spec, _Report(spec, plan, told, rule))
+        report = _Report(spec, plan, told, rule)
+        result = run_trial(runner, spec, report)
+        if result.status == "stopped" and report.is_over_budget:
+            result = dataclasses.replace(result, reason=BUDGET_SPENT)
         told.trial_finished(result)
         plan.on_result(result)
 
@@ -37,14 +41,17 @@ def run_local(
 class _Report:
     """What a trial calls to report."""
 
-    def __init__(self, spec: TrialSpec, plan: Plan, observers: Observers, asha: Asha | None) -> None:
+    def __init__(self, spec: TrialSpec, plan: Plan, observers: Observers, rule: StoppingRule | None) -> None:
         self._spec = spec
         self._plan = plan
         self._observers = observers
-        self._asha = asha
+        self._rule = rule
+        self.is_over_budget = False
 
     def __call__(self, progress: Progress) -> None:
         self._observers.progress(self._spec, progress)
         self._plan.on_progress(self._spec.trial_id, progress)
-        if self._asha is not None and not self._asha.goes_on(self._spec, progress):
+        goes_on = self._rule is None or self._rule.goes_on(self._spec, progress)
+        self.is_over_budget = not self._plan.affords(self._spec.trial_id)
+        if self.is_over_budget or not goes_on:
             raise TrialStopped

@@ -31,6 +31,11 @@ class MethodPlan:
             defaults); what it says of other settings is ignored.
         depends_on_seed: Whether a setting can give other answers with another seed; where it cannot, one refit is
             run. None means that every setting can.
+        second_setting: Tried second, in the same way: the best one of an earlier comparison.
+        earlier: Search trials of an earlier comparison under the same contract, for the sampler to start with.
+        budget_seconds: That all its trials together may take, refits included; None for no limit. A trial is not
+            begun if what is left would then not do for the refits, by the mean of the trials that have ended; until
+            one has, there is one at a time. The first trial and one refit are always run.
     """
 
     method: str
@@ -40,6 +45,9 @@ class MethodPlan:
     seed: int = 0
     first_setting: Mapping[str, Any] | None = None
     depends_on_seed: Callable[[Mapping[str, Any]], bool] | None = None
+    second_setting: Mapping[str, Any] | None = None
+    earlier: tuple[KnownTrial, ...] = ()
+    budget_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if self.space is not None and self.num_trials < 1:
@@ -75,6 +83,9 @@ class Plan:
         max_concurrent_per_method: Search trials of one method at once; None for
             `max(1, num_slots // number of searching methods)`.
         finished: Results of an earlier run of the same plan.
+        generation: A method's search goes in steps of so many trials, of which the next begins when all of one have
+            ended: what is tried then depends on seeds and scores alone, whatever ran side by side. None lets
+            each suggestion know of all that has ended by then.
 
     Raises:
         StorageError: The Optuna store cannot be used or belongs to other search spaces.
@@ -88,13 +99,16 @@ class Plan:
         num_slots: int = 1,
         max_concurrent_per_method: int | None = None,
         finished: Sequence[TrialResult] = (),
+        generation: int | None = None,
     ) -> None:
         if len({plan.method for plan in methods}) != len(methods):
             raise ValueError(f"methods: {[plan.method for plan in methods]} names one twice")
         num_searching = sum(plan.space is not None for plan in methods)
         store = open_store(folder) if num_searching else None
-        self.max_concurrent_per_method = max_concurrent_per_method or max(
-            1, num_slots // max(1, num_searching)
+        if generation is not None and generation < 1:
+            raise ValueError(f"generation: {generation}; use at least 1, or None")
+        self.max_concurrent_per_method = (
+            max_concurrent_per_method or generation or max(1, num_slots // max(1, num_searching))
         )
         self.finished = tuple(finished)
         self._arms = {
@@ -102,6 +116,7 @@ class Plan:
                 plan,
                 StoredStudy(store, plan.space) if store is not None and plan.space is not None else None,
                 [result for result in finished if result.spec.method == plan.method],
+                generation,
             )
             for plan in methods
         }
@@ -120,6 +135,15 @@ class Plan:
     def without_refit(self) -> dict[str, str]:
         """Methods that have no setting to refit, each with the reason."""
         return {method: arm.dead_end for method, arm in self._arms.items() if arm.dead_end}
+
+    @property
+    def cut_short(self) -> dict[str, str]:
+        """Methods of which less was run than planned because their budget was spent, each with what was run."""
+        return {method: arm.cut_short for method, arm in self._arms.items() if arm.cut_short}
+
+    def affords(self, trial_id: str) -> bool:
+        """Whether a running trial is still within its method's budget; refits are."""
+        return self._running_arm(trial_id).affords(trial_id)
 
     def best(self, method: str) -> TrialResult | None:
         """The best search trial of a method so far, by score, then tie-break, then lowest number."""
@@ -159,9 +183,17 @@ class Plan:
 class _Arm:
     """One method's part of the plan."""
 
-    def __init__(self, plan: MethodPlan, study: StoredStudy | None, finished: Sequence[TrialResult]) -> None:
+    def __init__(
+        self,
+        plan: MethodPlan,
+        study: StoredStudy | None,
+        finished: Sequence[TrialResult],
+        generation: int | None = None,
+    ) -> None:
         self.plan = plan
         self.running: dict[str, TrialSpec] = {}
+        self._generation = generation
+        self._running_seconds: dict[str, float] = {}
         self._study = study
         self._results: dict[Stage, dict[int, TrialResult]] = {"search": {}, "refit": {}}
         self._num_search = 0
@@ -176,7 +208,7 @@ class _Arm:
     def is_finished(self) -> bool:
         if self.running or not self._search_ended:
             return False
-        return bool(self.dead_end) or len(self._results["refit"]) >= self._num_refits
+        return bool(self.dead_end) or self._next_refit is None
 
     @property
     def num_trials(self) -> int:
@@ -208,21 +240,39 @@ class _Arm:
     def next_trial(self, max_concurrent: int) -> TrialSpec | None:
         if not self._search_ended:
             number = self._next_number("search", self._num_search)
-            if number is None or len(self.running) >= max_concurrent:
+            if number is None or len(self.running) >= max_concurrent or not self._may_begin(number):
                 return None
             return self._start_search(number)
-        number = None if self.dead_end else self._next_number("refit", self._num_refits)
+        number = None if self.dead_end else self._next_refit
         if number is None:
             return None
         setting = self._best_setting
         return self._started("refit", number, setting, self.plan.seed + number)
 
+    @property
+    def cut_short(self) -> str:
+        if not self.is_finished or self.dead_end:
+            return ""
+        done = {stage: len(results) for stage, results in self._results.items()}
+        if done["search"] >= self._num_search and done["refit"] >= self._num_refits:
+            return ""
+        return (
+            f"{done['search']} of {self._num_search} settings tried and {done['refit']} of {self._num_refits} "
+            "seeds run: its share of the budget is spent"
+        )
+
+    def affords(self, trial_id: str) -> bool:
+        budget = self.plan.budget_seconds
+        return budget is None or self.running[trial_id].stage == "refit" or self._spent_seconds <= budget
+
     def on_progress(self, trial_id: str, progress: Progress) -> None:
+        self._running_seconds[trial_id] = progress.cost.wall_seconds
         if self._study is not None and self.running[trial_id].stage == "search":
             self._study.report(trial_id, progress)
 
     def on_result(self, result: TrialResult) -> None:
         spec = self.running.pop(result.spec.trial_id)
+        self._running_seconds.pop(spec.trial_id, None)
         # The setting that was handed out is the truth, also when a runner returns a changed copy of its spec.
         result = dataclasses.replace(result, spec=spec)
         self._results[spec.stage][spec.number] = result
@@ -242,7 +292,54 @@ class _Arm:
 
     @property
     def _search_ended(self) -> bool:
-        return len(self._results["search"]) >= self._num_search
+        if len(self._results["search"]) >= self._num_search:
+            return True
+        is_searching = any(spec.stage == "search" for spec in self.running.values())
+        return not is_searching and not self._has_budget_for_search
+
+    @property
+    def _next_refit(self) -> int | None:
+        """The number of the refit to be run next; None if there is none, or no budget for it."""
+        number = self._next_number("refit", self._num_refits)
+        budget = self.plan.budget_seconds
+        if number is None or number == 0 or budget is None:
+            return number
+        return number if self._spent_seconds + self._unfinished_seconds(1) <= budget else None
+
+    def _may_begin(self, number: int) -> bool:
+        """Whether a search trial may begin now, or must wait for others."""
+        size = self._generation
+        if size is not None and any(
+            other not in self._results["search"] for other in range(number // size * size)
+        ):
+            return False
+        if self.plan.budget_seconds is None or not self.running:
+            return self._has_budget_for_search
+        return bool(self._ended_seconds) and self._has_budget_for_search
+
+    @property
+    def _has_budget_for_search(self) -> bool:
+        if self.plan.budget_seconds is None or not (self._ended_seconds or self.running):
+            return True
+        needed = self._unfinished_seconds(1 + self.plan.num_seeds)
+        return self._spent_seconds + needed <= self.plan.budget_seconds
+
+    @property
+    def _ended_seconds(self) -> list[float]:
+        return [
+            result.cost.wall_seconds for by_number in self._results.values() for result in by_number.values()
+        ]
+
+    @property
+    def _spent_seconds(self) -> float:
+        return sum(self._ended_seconds) + sum(self._running_seconds.values())
+
+    def _unfinished_seconds(self, num_more: int) -> float:
+        """What the running trials and so many more are expected to take from now on."""
+        ended = self._ended_seconds
+        mean = sum(ended) / len(ended) if ended else 0.0
+        left = (max(mean - self._running_seconds.get(trial_id, 0.0), 0.0) for trial_id in self.running)
+        return sum(left) + num_more * mean
 
     def _next_number(self, stage: Stage, num_wanted: int) -> int | None:
         taken = {spec.number for spec in self.running.values() if spec.stage == stage}
@@ -260,17 +357,38 @@ class _Arm:
         interrupted = study.params.get(self._trial_id("search", number))
         if interrupted is not None:
             return interrupted
-        first = self.plan.first_setting or {}
-        first = {name: value for name, value in first.items() if name in space.parameters}
-        if number == 0 and contains(space, first):
-            return first
+        named = [self._named(space, wanted) for wanted in (self.plan.first_setting, self.plan.second_setting)]
+        fitting = [
+            params for position, params in enumerate(named) if params and params not in named[:position]
+        ]
+        if number < len(fitting):
+            return fitting[number]
         params = suggest(
-            space, self._known(), number=number, seed=self.plan.seed, num_trials=self.plan.num_trials
+            space,
+            self._known(number),
+            number=number,
+            seed=self.plan.seed,
+            num_trials=self.plan.num_trials,
+            earlier=self.plan.earlier,
         )
         assert params is not None, "no more trials are planned than the space has settings"
         return params
 
-    def _known(self) -> list[KnownTrial]:
+    def _named(self, space: SearchSpace, setting: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        """The searched part of a setting; empty if it does not lie in the space."""
+        params = {name: value for name, value in (setting or {}).items() if name in space.parameters}
+        return params if contains(space, params) else {}
+
+    def _known(self, number: int) -> list[KnownTrial]:
+        """The trials that a suggestion with this number may know of."""
+        size = self._generation
+        if size is not None:
+            earlier = range(number // size * size)
+            ended = {other: self._results["search"][other] for other in earlier}
+            known = [KnownTrial(params=self._params(result.spec), result=result) for result in ended.values()]
+            # Its own generation is drawn without results, but none of it twice.
+            siblings = range(number // size * size, number)
+            return [*known, *(KnownTrial(params=self._drawn(other)) for other in siblings)]
         by_number = {
             number: KnownTrial(params=self._params(result.spec), result=result)
             for number, result in self._results["search"].items()
@@ -278,6 +396,12 @@ class _Arm:
         for spec in self.running.values():
             by_number[spec.number] = KnownTrial(params=self._params(spec))
         return [by_number[number] for number in sorted(by_number)]
+
+    def _drawn(self, number: int) -> dict[str, Any]:
+        """What was drawn for a trial that runs or has ended."""
+        if number in self._results["search"]:
+            return self._params(self._results["search"][number].spec)
+        return self._params(self.running[self._trial_id("search", number)])
 
     def _params(self, spec: TrialSpec) -> dict[str, Any]:
         searched = self.plan.space.parameters if self.plan.space is not None else ()

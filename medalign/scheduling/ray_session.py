@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shutil
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -13,13 +15,17 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import medalign
-from medalign.errors import StorageError
-from medalign.scheduling.slots import Slots
+from medalign.errors import ClusterError
+from medalign.scheduling.slots import NODE_VARIABLE, NodeSlots, Slots, unit_resources
 
 OBJECT_STORE_BYTES = 200 * 2**20
 
+# Accelerators whose units Ray numbers by itself; naming ours replaces its own list.
+_RAYS_UNIT_RESOURCES = ("neuron_cores", "TPU", "NPU", "HPU", "RBLN", "FURIOSA")
+
 # Only where the user has not chosen: set before Ray starts, so that its own processes have them too.
 _DEFAULTS = {
+    "RAY_custom_unit_instance_resources": ",".join((*_RAYS_UNIT_RESOURCES, *unit_resources())),
     "RAY_USAGE_STATS_ENABLED": "0",
     # A trial that asked for no GPU shall see none.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
@@ -33,6 +39,8 @@ _DEFAULTS = {
 }
 # A private cluster on the loopback address, gone with its process, needs no token file in the user's home.
 _LOCAL_DEFAULTS = {"RAY_AUTH_MODE": "disabled"}
+_REACH_SECONDS = 5.0
+_RAY_REFUSALS = (ConnectionError, OSError, RuntimeError, ValueError)
 _FOLDER_HOME = "/tmp"
 _FOLDER_PREFIX = "medalign-ray-"
 _PACKAGE_ROOT = str(Path(medalign.__file__).resolve().parents[1])
@@ -50,18 +58,21 @@ _TUNE_ENVIRONMENT = {
 
 
 @contextlib.contextmanager
-def ray_session(slots: Slots, *, address: str | None = None) -> Iterator[None]:
+def ray_session(slots: Slots | None = None, *, address: str | None = None) -> Iterator[None]:
     """Connects to Ray for the time of the block; does nothing, at either end, where Ray is connected already.
 
     Args:
-        slots: A private cluster gets the cores that they need.
-        address: Of a running cluster (`auto` finds the one on this machine); None starts a private one.
+        slots: What a private cluster offers; None for one slot of one core.
+        address: Of a running cluster: `auto` (the one of this machine or RAY_ADDRESS), `HOST:PORT` of its head, or
+            `ray://HOST:PORT` of its client server. None starts a private one.
 
     Raises:
-        StorageError: The cluster cannot be reached or started.
+        ClusterError: The cluster cannot be reached or started.
     """
+    offered = (slots or Slots()).offered
     local = {} if address is not None else _LOCAL_DEFAULTS
-    with environment_defaults({**_DEFAULTS, **local}), _importable_in_trials():
+    told = {} if address is not None else {NODE_VARIABLE: offered.to_text()}
+    with environment_defaults({**_DEFAULTS, **local}), environment_set(told), _importable_in_trials():
         import ray
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -74,7 +85,10 @@ def ray_session(slots: Slots, *, address: str | None = None) -> Iterator[None]:
             _remove_orphans()
             folder = tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-", dir=_FOLDER_HOME)
         try:
-            _start(slots, address, folder)
+            if address is None:
+                _start(offered, folder)
+            else:
+                _connect(address)
             yield
         finally:
             ray.shutdown()
@@ -92,7 +106,7 @@ def ray_session_ahead(slots: Slots, *, address: str | None = None) -> Iterator[C
         A function that waits until Ray is there, to be called before `run_ray`.
 
     Raises:
-        StorageError: From that function: the cluster cannot be reached or started.
+        ClusterError: From that function: the cluster cannot be reached or started.
     """
     ready: Future[None] = Future()
     is_over = threading.Event()
@@ -165,23 +179,91 @@ def _remove_orphans() -> None:
             continue
 
 
-def _start(slots: Slots, address: str | None, folder: str | None) -> None:
+def node_environment(offered: NodeSlots) -> dict[str, str]:
+    """What the processes of a node are given by the one that starts it, so that trials there know their slots."""
+    return {**_DEFAULTS, NODE_VARIABLE: offered.to_text()}
+
+
+def _start(offered: NodeSlots, folder: str | None) -> None:
     import ray
 
-    options: dict[str, object] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if address is not None:
-        options["address"] = address
-    else:
-        options |= {
-            "address": "local",
-            "num_cpus": slots.num_slots * slots.slot.num_cores,
-            "include_dashboard": False,
-            "object_store_memory": OBJECT_STORE_BYTES,
-        }
-        if folder is not None:
-            options["_temp_dir"] = folder
+    options = {"_temp_dir": folder} if folder is not None else {}
     try:
-        ray.init(**options)
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        where = f"a Ray cluster at {address}" if address is not None else "a private Ray"
-        raise StorageError(f"ray_address: {where} cannot be used: {error}") from error
+        ray.init(
+            address="local",
+            num_cpus=offered.num_cores,
+            num_gpus=0,
+            resources=offered.resources,
+            labels=offered.labels,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level="ERROR",
+            **options,
+        )
+    except _RAY_REFUSALS as error:
+        raise ClusterError(f"ray_address: a private Ray cannot be started: {_one_line(error)}") from error
+
+
+def _connect(address: str) -> None:
+    """Connects to a running cluster, to which this package goes along: its nodes run the driver's code."""
+    import ray
+    from ray.exceptions import RayError
+
+    _check_reachable(address)
+    package = str(Path(medalign.__file__).resolve().parent)
+    try:
+        ray.init(
+            address=address,
+            runtime_env={"py_modules": [package]},
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    except (*_RAY_REFUSALS, RayError) as error:
+        raise ClusterError(f"ray_address: {address}: {_refusal(error)}") from error
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try an address at which nothing answers for half a minute or longer.
+
+    Raises:
+        ClusterError: Nothing answers.
+    """
+    host, colon, port = address.removeprefix("ray://").partition("/")[0].rpartition(":")
+    if not colon and address.startswith("ray://"):
+        raise ClusterError(f"ray_address: {address}: names no port; write ray://HOST:10001")
+    if not colon and address != "auto":
+        raise ClusterError(f"ray_address: {address}: use auto, HOST:PORT or ray://HOST:PORT")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ClusterError(
+            f"ray_address: {address}: nothing answers there ({_one_line(error)}); check host and port, and that "
+            "`medalign node start --head` runs there"
+        ) from error
+
+
+def _refusal(error: Exception) -> str:
+    """Why a cluster was not joined and what would do, in one line."""
+    text = str(error)
+    if "ersion mismatch" in text or "version mismatch" in text:
+        theirs, ours = (re.findall(rf"{what}: *([\w.]+)", text) for what in ("Ray", "Python"))
+        if len(theirs) > 1 and len(ours) > 1:
+            return (
+                f"the cluster runs Ray {theirs[0]} on Python {ours[0]}, this machine Ray {theirs[1]} on Python "
+                f"{ours[1]}; install the versions of constraints.txt on both"
+            )
+    if type(error).__name__ == "AuthenticationError" or "uthentication" in text or "auth token" in text:
+        return (
+            "the cluster refuses this machine's token; copy ~/.ray/auth_token from the head and set "
+            f"RAY_AUTH_MODE=token ({_one_line(error)})"
+        )
+    if isinstance(error, ConnectionError) and "Could not find any running Ray" in text:
+        return "no Ray runs on this machine; start it with `medalign node start --head`, or give HOST:PORT"
+    return f"cannot be used: {_one_line(error)}"
+
+
+def _one_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -10,6 +10,8 @@ before it is asked for its next report, and so ends with a result like every oth
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import pickle
 import signal
@@ -19,15 +21,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from medalign.errors import ContractError, InputError, MedalignError
+from medalign.errors import ClusterError, ContractError, InputError, MedalignError
 from medalign.records import Progress, TrialResult, TrialSpec
-from medalign.scheduling.early_stopping import Asha, AshaSettings
+from medalign.scheduling.early_stopping import AshaSettings, stopping_rule
 from medalign.scheduling.events import Observer, Observers
 from medalign.scheduling.planning import Plan
 from medalign.scheduling.ray_session import ray_session, tune_environment
 from medalign.scheduling.silence import Silence
-from medalign.scheduling.slots import Slot, Slots, apply_slot, worker_environment
-from medalign.scheduling.trial_run import OUT_OF_MEMORY, MakeRunner, Runner, failed_result
+from medalign.scheduling.slots import (
+    NODE_VARIABLE,
+    NodeSlots,
+    Slot,
+    Slots,
+    apply_slot,
+    place_resource,
+    worker_environment,
+)
+from medalign.scheduling.trial_run import BUDGET_SPENT, OUT_OF_MEMORY, MakeRunner, Runner, failed_result
 from medalign.scheduling.trial_thread import TrialThread
 
 T = TypeVar("T")
@@ -67,7 +77,7 @@ def run_ray(
         make_runner: Sent to each process and called there once, before its first trial; what it loads serves all
             trials of that process.
         slots: None for one slot of one core.
-        asha: None stops no trial early.
+        asha: How trials are stopped early, `WilcoxonSettings` among them; None stops none.
         address: Of a running Ray cluster; None starts a private one, unless this process is connected already.
         storage: Tune's own folder is made in here.
         resume_point: For a trial id where it would go on from, to tell whether it got further; None if all trials
@@ -77,7 +87,7 @@ def run_ray(
     Raises:
         InputError, ContractError: From `make_runner`: no trial can be run at all.
         MedalignError: A process cannot be started, because this package cannot be imported there, for example.
-        StorageError: Ray cannot be started or reached.
+        ClusterError: Ray cannot be started or reached.
     """
     if plan.is_finished:
         return
@@ -86,7 +96,7 @@ def run_ray(
     with ray_session(slots, address=address), tune_environment(), _signals_kept():
         scheduler = _scheduler(driver, slots, silence_seconds)
         try:
-            trainable = _trainable(make_runner, slots.slot, min(PULSE_SECONDS, silence_seconds / 4))
+            trainable = _trainable(make_runner, slots, min(PULSE_SECONDS, silence_seconds / 4))
             _run_tune(driver, scheduler, trainable, slots, storage.resolve())
         except BaseException:
             scheduler.end_processes()
@@ -109,7 +119,7 @@ def _run_tune(driver: _Driver, scheduler: Any, trainable: Any, slots: Slots, sto
         callbacks=[_callback(driver)],
         num_samples=-1,
         max_concurrent_trials=slots.num_slots,
-        resources_per_trial=slots.slot.resources,
+        resources_per_trial=slots.resources,
         reuse_actors=True,
         storage_path=str(storage),
         checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -139,9 +149,9 @@ class _Driver:
         self.error: BaseException | None = None
         self._plan = plan
         self._observers = observers
-        self._asha = Asha(asha) if asha is not None else None
-        if self._asha is not None:
-            self._asha.recall(plan.finished)
+        self._rule = stopping_rule(asha)
+        if self._rule is not None:
+            self._rule.recall(plan.finished)
         self._specs: dict[str, TrialSpec] = {}
         self._resume_point = resume_point or (lambda trial_id: None)
         # By the trials' own ids, which outlive their processes.
@@ -150,6 +160,7 @@ class _Driver:
         self._stopped: set[str] = set()
         self._orphans: list[TrialSpec] = []
         self._deaths: dict[str, list[Hashable]] = {}
+        self._over_budget: set[str] = set()
 
     @property
     def is_finished(self) -> bool:
@@ -184,7 +195,11 @@ class _Driver:
         def tell() -> bool:
             self._observers.progress(spec, progress)
             self._plan.on_progress(spec.trial_id, progress)
-            return self._asha is None or self._asha.goes_on(spec, progress)
+            goes_on = self._rule is None or self._rule.goes_on(spec, progress)
+            if self._plan.affords(spec.trial_id):
+                return goes_on
+            self._over_budget.add(spec.trial_id)
+            return False
 
         goes_on = self._guarded(tell)
         if not goes_on:
@@ -195,11 +210,14 @@ class _Driver:
         if isinstance(event, Exception):
             self.error = self.error or event
             return
-        del self._specs[tune_id]
+        spec = self._specs.pop(tune_id)
+        if event.status == "stopped" and spec.trial_id in self._over_budget:
+            event = dataclasses.replace(event, reason=BUDGET_SPENT)
+        result = event
 
         def tell() -> None:
-            self._observers.trial_finished(event)
-            self._plan.on_result(event)
+            self._observers.trial_finished(result)
+            self._plan.on_result(result)
 
         self._guarded(tell)
 
@@ -357,18 +375,21 @@ def _callback(driver: _Driver) -> Any:
     return StartCallback()
 
 
-def _trainable(make_runner: MakeRunner, slot: Slot, pulse_seconds: float) -> Any:
+def _trainable(make_runner: MakeRunner, slots: Slots, pulse_seconds: float) -> Any:
     from ray import tune
 
     class SlotTrainable(tune.Trainable):
-        """One process in one slot. Sent to the process by value, with `make_runner` and `slot`."""
+        """One process in one slot. It is sent there by value, `make_runner` by the object store, once a node."""
 
-        def setup(self, config: dict[str, Any]) -> None:
+        def setup(self, config: dict[str, Any], make_runner: MakeRunner) -> None:
             # On a cluster that others started, Tune has moved us into the trial's folder already.
             os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-            os.chdir(os.environ.get("TUNE_ORIG_WORKING_DIR", "."))
-            os.environ.update(worker_environment(slot))
+            with contextlib.suppress(OSError):  # another machine need not have the driver's working directory
+                os.chdir(os.environ.get("TUNE_ORIG_WORKING_DIR", "."))
+            self._slot = _slot_of_process(slots)
+            os.environ.update(worker_environment(self._slot))
             self._stop_requested = False
+            self._runner_maker = make_runner
             self._thread = TrialThread(self._make_runner)
             self._thread.start(config["spec"])
 
@@ -397,12 +418,24 @@ def _trainable(make_runner: MakeRunner, slot: Slot, pulse_seconds: float) -> Any
             return True
 
         def _make_runner(self) -> Runner:
-            apply_slot(slot)
-            runner = make_runner()
-            apply_slot(slot)
+            apply_slot(self._slot)
+            runner = self._runner_maker()
+            apply_slot(self._slot)
             return runner
 
-    return SlotTrainable
+    return tune.with_parameters(SlotTrainable, make_runner=make_runner)
+
+
+def _slot_of_process(slots: Slots) -> Slot:
+    """The slot that Ray has given to this process, by the number of its place on the node."""
+    offer = os.environ.get(NODE_VARIABLE)
+    if offer is None:
+        raise ClusterError("this node offers no slots; start it with `medalign node start`")
+    from ray._private.worker import global_worker
+
+    name = place_resource(slots)
+    places = global_worker.get_accelerator_ids_for_accelerator_resource(name, f"^{name}_group_[0-9A-Za-z]+$")
+    return NodeSlots.from_text(offer).slot_of(min(map(int, places)), slots.slots_per_trial)
 
 
 def _last_line(error: BaseException | None) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from medalign.config.search_space import SearchSpace
 from medalign.records import Progress, TrialResult
-from medalign.scheduling.search_space import grid, to_optuna
+from medalign.scheduling.search_space import contains, grid, to_optuna
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -45,7 +45,13 @@ class KnownTrial:
 
 
 def suggest(
-    space: SearchSpace, known: Sequence[KnownTrial], *, number: int, seed: int, num_trials: int
+    space: SearchSpace,
+    known: Sequence[KnownTrial],
+    *,
+    number: int,
+    seed: int,
+    num_trials: int,
+    earlier: Sequence[KnownTrial] = (),
 ) -> dict[str, Any] | None:
     """Values for the searched parameters of a method's next trial.
 
@@ -57,22 +63,36 @@ def suggest(
         known: The method's other trials, by number.
         number: Of the trial that is asked for.
         num_trials: Of the whole search; a third of them, 2 to 10, are random draws to start with.
+        earlier: Trials of an earlier search whose scores can be compared with this one's.
 
     Returns:
-        A setting not in `known`; None if there is none left, which only a space without real numbers can come to.
+        A setting not in `known`, nor in `earlier` as long as others are easily drawn; None if there is none left,
+        which only a space without real numbers can come to.
     """
     distributions = to_optuna(space)
     tried = {_key(trial.params) for trial in known}
+    tried_earlier = {_key(trial.params) for trial in earlier}
+    learnt = [*earlier, *known]
     params: dict[str, Any] = {}
     for redraw in range(MAX_REDRAWS):
-        params = _draw(distributions, known, derived_seed(seed, space.method, number, redraw), num_trials)
-        if _key(params) not in tried:
+        params = _draw(distributions, learnt, derived_seed(seed, space.method, number, redraw), num_trials)
+        if _key(params) not in tried | tried_earlier:
             return params
     values = grid(space)
     if values is None:
         # A range of a few neighbouring floats: the repetition does no harm that stopping here would mend.
         return params
     return _untried(values, tried, derived_seed(seed, space.method, number, MAX_REDRAWS))
+
+
+def known_trials(results: Iterable[TrialResult], space: SearchSpace) -> tuple[KnownTrial, ...]:
+    """Trials of an earlier search as the sampler knows them, without those that lie outside this space."""
+    known = []
+    for result in results:
+        params = {name: value for name, value in result.spec.setting.items() if name in space.parameters}
+        if contains(space, params):
+            known.append(KnownTrial(params=params, result=result))
+    return tuple(known)
 
 
 def num_settings(space: SearchSpace) -> float:

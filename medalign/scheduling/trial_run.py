@@ -20,6 +20,7 @@ MakeRunner = Callable[[], Runner]
 
 OUT_OF_MEMORY = "smaller batch_size or a larger slot"
 DIVERGED = "lower learning_rate"
+BUDGET_SPENT = "stopped: its method's share of the budget was spent"
 STOPPED_EARLY = "stopped early: others of its method scored higher at the same share of their budget"
 
 _logger = logging.getLogger(__name__)

@@ -5,6 +5,7 @@
         contract.json     what all arms share
         outbox.jsonl      what waits for the tracker's store to come back; else it is absent
         report_data.json, test_questions.jsonl   what else the report shows
+        driver.lock       held by the driver that is at work on it
         state.json        when and with which command it was begun, and whether it is finished
         optuna.db         one Optuna study a method
         trials/<trial id>/result.json, predictions.parquet, adapter/
@@ -16,11 +17,14 @@ Every file is put in place whole. Nothing here needs the tracker's server: it is
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
+import os
 import secrets
 import shutil
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +45,7 @@ _EXPERIMENT, _CONTRACT, _STATE, _TRIALS, _RESULT = (
 )
 _REPORT = "report.html"
 _OUTBOX = "outbox.jsonl"
+_LOCK = "driver.lock"
 
 
 class ComparisonFolder:
@@ -144,6 +149,28 @@ class ComparisonFolder:
                 return folder
         there = ", ".join(folder.id for folder in known[-3:]) or "none"
         raise StorageError(f"resume: no comparison '{wanted}' in {results}; the newest there: {there}")
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps other drivers away for the time of the block; a driver that dies holds nothing.
+
+        Raises:
+            StorageError: Another driver is at work on this comparison.
+        """
+        import fcntl
+
+        with (self.path / _LOCK).open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                raise StorageError(
+                    f"resume: {self.id} is being run by {file.read() or 'another driver'}; wait for it, or end it"
+                ) from error
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}")
+            file.flush()
+            yield
 
     def write_contract(self, contract: Mapping[str, Any]) -> None:
         write_whole(self.path / _CONTRACT, json.dumps(contract, indent=2, sort_keys=True) + "\n")

@@ -6,7 +6,13 @@ from types import SimpleNamespace
 import pytest
 
 from medalign.records import Progress, Stage, TrialResult, TrialSpec
-from medalign.scheduling.early_stopping import Asha, AshaSettings
+from medalign.scheduling.early_stopping import (
+    Asha,
+    AshaSettings,
+    Wilcoxon,
+    WilcoxonSettings,
+    stopping_rule,
+)
 
 
 def _spec(number: int, method: str = "sft", stage: Stage = "search") -> TrialSpec:
@@ -128,3 +134,77 @@ def test_decisions_are_those_of_ray_tune_below_the_full_budget(reduction_factor:
 def test_impossible_settings_are_refused(changes: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AshaSettings(**changes)
+
+
+def _report(share: float, scores: list[float]) -> Progress:
+    right = sum(score > 0.5 for score in scores) / len(scores)
+    return Progress(budget_share=share, score=right, question_scores=tuple(scores))
+
+
+def _answers(mean: float, seed: int) -> list[float]:
+    generator = random.Random(seed)
+    return [min(1.0, max(0.0, generator.gauss(mean, 0.2))) for _ in range(60)]
+
+
+def test_wilcoxon_stops_what_is_clearly_worse_and_spares_what_may_be_chance() -> None:
+    rule = Wilcoxon()
+    assert rule.goes_on(_spec(0), _report(0.5, _answers(0.6, 0)))
+    assert not rule.goes_on(_spec(1), _report(0.5, _answers(0.3, 1)))
+    assert rule.goes_on(_spec(2), _report(0.5, _answers(0.6, 3)))
+    assert rule.goes_on(_spec(3), _report(0.25, _answers(0.1, 3)))
+    assert rule.goes_on(_spec(4, "icl"), _report(0.5, _answers(0.1, 4)))
+
+
+def test_wilcoxon_never_stops_the_more_accurate_trial() -> None:
+    rule = Wilcoxon()
+    sure = [0.9] * 30 + [0.4] * 30
+    doubtful = [0.51] * 31 + [0.0] * 29
+    assert rule.goes_on(_spec(0), _report(0.5, sure))
+    assert rule.goes_on(_spec(1), _report(0.5, doubtful))
+
+
+def test_wilcoxon_decides_as_its_own_test_says() -> None:
+    from scipy.stats import wilcoxon
+
+    settings = WilcoxonSettings(p_threshold=0.05)
+    stopped = []
+    for seed in range(20):
+        rule = Wilcoxon(settings)
+        best, other = _report(0.5, _answers(0.6, seed)), _report(0.5, _answers(0.5, 100 + seed))
+        if other.score >= best.score:
+            continue
+        difference = [b - a for a, b in zip(best.question_scores, other.question_scores, strict=True)]
+        p = float(wilcoxon(difference, alternative="less", zero_method="zsplit").pvalue)
+        rule.goes_on(_spec(0), best)
+        goes_on = rule.goes_on(_spec(1), other)
+        assert goes_on == (p >= 0.05 or sum(difference) >= 0)
+        stopped.append(not goes_on)
+    assert 0 < sum(stopped) < len(stopped)
+
+
+def test_wilcoxon_without_answers_stops_nothing_but_a_score_that_is_no_number() -> None:
+    rule = Wilcoxon()
+    rule.goes_on(_spec(0), _at(0.5, 0.9))
+    assert rule.goes_on(_spec(1), _at(0.5, 0.1))
+    assert not rule.goes_on(_spec(2), _at(0.5, float("nan")))
+
+
+@pytest.mark.parametrize("kind", [Asha, Wilcoxon])
+def test_by_generations_the_order_of_reports_does_not_matter(kind: type[Asha] | type[Wilcoxon]) -> None:
+    reports = {number: _report(0.5, _answers(0.3 + 0.05 * (number * 7 % 8), number)) for number in range(8)}
+    decisions = []
+    for order in ([0, 1, 2, 3, 4, 5, 6, 7], [3, 2, 1, 0, 7, 6, 5, 4], [1, 3, 0, 2, 6, 4, 7, 5]):
+        rule = kind(WilcoxonSettings(generation=4) if kind is Wilcoxon else AshaSettings(generation=4))
+        went_on = {number: rule.goes_on(_spec(number), reports[number]) for number in order}
+        decisions.append(dict(sorted(went_on.items())))
+    assert decisions[0] == decisions[1] == decisions[2]
+    assert all(decisions[0][number] for number in range(4))
+    assert not all(decisions[0].values())
+
+
+def test_the_rule_is_the_one_that_the_settings_are_of() -> None:
+    assert stopping_rule(None) is None
+    assert type(stopping_rule(AshaSettings())) is Asha
+    assert type(stopping_rule(WilcoxonSettings())) is Wilcoxon
+    with pytest.raises(ValueError, match=r"p_threshold: 1\.0; must be above 0 and below 1"):
+        WilcoxonSettings(p_threshold=1.0)

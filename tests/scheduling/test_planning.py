@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from optuna.trial import TrialState
 
 from medalign.config.search_space import FloatRange, SearchSpace
 from medalign.errors import StorageError
-from medalign.records import Progress, TrialResult, TrialSpec
+from medalign.records import Cost, Progress, TrialResult, TrialSpec
 from medalign.scheduling.planning import MethodPlan, Plan
 from medalign.scheduling.stored_study import CUT_OFF
+from medalign.scheduling.suggestion import KnownTrial
 from tests.scheduling.fakes import completed, rank_space, score_of, searched, space
 
 METHODS = (searched("dpo"), searched("sft"), searched("icl"), MethodPlan(method="base", seed=7))
@@ -380,3 +382,121 @@ def test_impossible_method_plan_is_refused(changes: dict[str, Any], message: str
 def test_a_method_named_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="names one twice"):
         Plan([searched("sft"), searched("sft")], tmp_path)
+
+
+def _side_by_side(plan: Plan, num_slots: int, seed: int) -> list[TrialSpec]:
+    """Runs a plan with several trials at once, which end in a random order."""
+    generator = random.Random(seed)
+    running: list[TrialSpec] = []
+    specs = []
+    while True:
+        while len(running) < num_slots and (spec := plan.next_trial()):
+            running.append(spec)
+            specs.append(spec)
+        if not running:
+            return specs
+        plan.on_result(completed(running.pop(generator.randrange(len(running)))))
+
+
+def test_by_generations_trials_do_not_depend_on_what_runs_side_by_side(tmp_path: Path) -> None:
+    settings = []
+    for round_number, num_slots in enumerate((1, 3, 12, 12)):
+        folder = tmp_path / str(round_number)
+        folder.mkdir()
+        methods = [searched("sft", 10, num_seeds=2), searched("icl", 10, num_seeds=2)]
+        plan = Plan(methods, folder, num_slots=num_slots, generation=4)
+        specs = _side_by_side(plan, num_slots, round_number)
+        assert len(specs) == 24
+        settings.append({spec.trial_id: spec.setting for spec in specs})
+    assert settings[0] == settings[1] == settings[2] == settings[3]
+
+
+def test_by_generations_no_setting_is_tried_twice(tmp_path: Path) -> None:
+    plan = Plan([MethodPlan(method="sft", space=rank_space("sft"), num_trials=6)], tmp_path, generation=4)
+    search = [spec for spec in _side_by_side(plan, 4, 0) if spec.stage == "search"]
+    assert len({tuple(sorted(spec.setting.items())) for spec in search}) == 6
+
+
+def test_without_generations_trials_do_depend_on_it(tmp_path: Path) -> None:
+    settings = []
+    for seed in range(2):
+        (tmp_path / str(seed)).mkdir()
+        specs = _side_by_side(Plan([searched("sft", 16)], tmp_path / str(seed), num_slots=6), 6, seed)
+        settings.append({spec.trial_id: spec.setting for spec in specs})
+    assert settings[0] != settings[1]
+
+
+def _cost(spec: TrialSpec, seconds: float) -> TrialResult:
+    return dataclasses.replace(completed(spec), cost=Cost(wall_seconds=seconds))
+
+
+def test_a_budget_is_kept_to_with_what_the_refits_need(tmp_path: Path) -> None:
+    plan = Plan([searched("sft", 10, num_seeds=2, budget_seconds=60.0), searched("icl", 3)], tmp_path)
+    spent = 0.0
+    search = []
+    while spec := plan.next_trial():
+        if spec.method == "sft":
+            spent += 10.0
+            search += [spec] if spec.stage == "search" else []
+        plan.on_result(_cost(spec, 10.0))
+    assert plan.is_finished
+    assert (spent, len(search)) == (60.0, 4)
+    assert plan.cut_short == {
+        "sft": "4 of 10 settings tried and 2 of 2 seeds run: its share of the budget is spent"
+    }
+
+
+def test_a_budget_too_small_still_gives_one_trial_and_one_refit(tmp_path: Path) -> None:
+    plan = Plan([searched("sft", 10, num_seeds=3, budget_seconds=5.0)], tmp_path)
+    specs = []
+    while spec := plan.next_trial():
+        specs.append(spec.trial_id)
+        plan.on_result(_cost(spec, 10.0))
+    assert specs == ["sft-search-000", "sft-refit-000"]
+    assert "1 of 10 settings tried and 1 of 3 seeds run" in plan.cut_short["sft"]
+
+
+def test_until_a_trial_has_ended_a_budget_lets_one_run_at_a_time(tmp_path: Path) -> None:
+    plan = Plan([searched("sft", 10, budget_seconds=100.0)], tmp_path, num_slots=4)
+    first = plan.next_trial()
+    assert first is not None
+    assert plan.next_trial() is None
+    plan.on_result(_cost(first, 30.0))
+    second = plan.next_trial()
+    # 30 s are spent, 30 s go to the second and 30 s to the refit: a third would not leave it enough.
+    assert second is not None
+    assert plan.next_trial() is None
+
+
+def test_a_trial_that_outruns_the_budget_is_told(tmp_path: Path) -> None:
+    plan = Plan([searched("sft", 10, budget_seconds=100.0)], tmp_path)
+    spec = plan.next_trial()
+    assert spec is not None
+    for seconds, goes_on in ((50.0, True), (101.0, False)):
+        plan.on_progress(
+            spec.trial_id, Progress(budget_share=0.5, score=0.1, cost=Cost(wall_seconds=seconds))
+        )
+        assert plan.affords(spec.trial_id) == goes_on
+
+
+def test_an_earlier_best_setting_is_tried_second_and_the_sampler_learns_from_earlier_trials(
+    tmp_path: Path,
+) -> None:
+    first, best = {"x": 0.9}, {"x": 0.31}
+    earlier = tuple(
+        KnownTrial(
+            params={"x": x},
+            result=completed(TrialSpec(trial_id=f"{x}", method="sft", stage="search", setting={"x": x})),
+        )
+        for x in (0.05, 0.1, 0.2, 0.25, 0.31, 0.35, 0.5, 0.7, 0.9)
+    )
+    suggested = []
+    for number, known in enumerate([(), earlier]):
+        (tmp_path / str(number)).mkdir()
+        method = searched("sft", 8, first_setting=first, second_setting=best, earlier=known)
+        specs = _finish(Plan([method], tmp_path / str(number)))
+        assert [spec.setting["x"] for spec in specs[:2]] == [0.9, 0.31]
+        suggested.append([spec.setting["x"] for spec in specs[2:8]])
+    assert suggested[0] != suggested[1]
+    misses = [sum(abs(x - 0.3) for x in xs) for xs in suggested]
+    assert misses[1] < misses[0]

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from medalign.errors import StorageError
+from medalign.errors import ClusterError
 from medalign.scheduling import ray_session as module
 from medalign.scheduling.ray_session import environment_defaults, environment_set, ray_session
 from medalign.scheduling.slots import Slots
@@ -69,21 +70,67 @@ def test_what_the_user_has_set_is_honoured(monkeypatch: pytest.MonkeyPatch) -> N
         assert os.environ["RAY_AUTH_MODE"] == "token"
 
 
-def test_a_cluster_that_cannot_be_reached_is_a_storage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def _refused(monkeypatch: pytest.MonkeyPatch, error: Exception, address: str) -> str:
     import ray
 
     def refuse(**options: object) -> None:
-        assert options["address"] == "rack-7:6379"
-        raise ConnectionError("ray cluster not found")
+        assert options["address"] == address
+        raise error
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", refuse)
     monkeypatch.setattr(ray, "shutdown", lambda: None)
-    with (
-        pytest.raises(StorageError, match="ray_address: a Ray cluster at rack-7:6379 cannot be used"),
-        ray_session(Slots(), address="rack-7:6379"),
-    ):
+    with pytest.raises(ClusterError, match="ray_address: ") as raised, ray_session(address=address):
         pass
+    return str(raised.value)
+
+
+@pytest.fixture
+def not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hides the Ray that other tests share."""
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+
+
+@pytest.mark.usefixtures("not_connected")
+def test_an_address_at_which_nothing_answers_is_told_in_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for prefix in ("", "ray://"):
+            with (
+                pytest.raises(ClusterError, match=f"ray_address: {prefix}{address}: nothing answers there"),
+                ray_session(address=prefix + address),
+            ):
+                pass
+
+
+@pytest.mark.usefixtures("not_connected")
+@pytest.mark.parametrize("address", ["rack-7", "ray://rack-7", "rack-7:ten"])
+def test_an_address_that_is_none_is_told_in_one_line(address: str) -> None:
+    with pytest.raises(ClusterError, match=f"ray_address: {address}: "), ray_session(address=address):
+        pass
+
+
+def test_no_ray_on_this_machine_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ConnectionError("Could not find any running Ray instance. Please specify the one to connect to")
+    said = _refused(monkeypatch, error, "auto")
+    assert said == (
+        "ray_address: auto: no Ray runs on this machine; start it with `medalign node start --head`, or give HOST:PORT"
+    )
+
+
+def test_another_version_of_ray_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = RuntimeError(
+        "Version mismatch: The cluster was started with:\n    Ray: 2.59.1\n    Python: 3.12.4\n"
+        "This process on 192.0.2.7 was started with:\n    Ray: 2.60.0\n    Python: 3.11.2\n"
+    )
+    said = _refused(monkeypatch, error, "auto")
+    assert "the cluster runs Ray 2.59.1 on Python 3.12.4, this machine Ray 2.60.0 on Python 3.11.2" in said
+    assert "\n" not in said
 
 
 def test_folders_of_killed_drivers_are_removed_and_others_are_kept(

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import base64
+import http.server
 import os
 import sqlite3
+import threading
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -73,3 +77,59 @@ def test_check_leaves_a_database_as_it_was(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("kept",)]
     assert (tmp_path / "artifacts").is_dir()
+
+
+class _Refusing(http.server.BaseHTTPRequestHandler):
+    """A server that wants a password, or is none of MLflow's."""
+
+    def do_GET(self) -> None:
+        wanted = "Basic " + base64.b64encode(b"me:right").decode()
+        is_mlflow = not self.path.startswith("/wiki")
+        is_right = self.headers.get("Authorization") == wanted
+        self.send_response(200 if is_right or not is_mlflow else 401)
+        self.end_headers()
+        self.wfile.write(b'{"experiments": []}' if is_mlflow and is_right else b"<html>")
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    with http.server.HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_server_is_asked_with_the_user_of_the_environment(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "right")
+    location.check_store(server, None)
+
+
+def test_a_wrong_password_is_told_in_one_line_without_it(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong-password")
+    with pytest.raises(
+        StorageError, match=r"^tracking_uri: http\S+ cannot be used: it refuses this user"
+    ) as raised:
+        location.check_store(server, None)
+    assert "wrong-password" not in str(raised.value)
+
+
+def test_a_server_of_others_and_no_server_are_told_in_one_line(server: str) -> None:
+    with pytest.raises(StorageError, match="what answers is no MLflow server"):
+        location.check_store(f"{server}/wiki", None)
+    with pytest.raises(StorageError, match="nothing answers there"):
+        location.check_store("http://127.0.0.1:9", None)
+
+
+def test_a_database_that_cannot_be_reached_is_told_without_its_password() -> None:
+    with pytest.raises(StorageError, match=r"^tracking_uri: postgresql\S+ cannot be used") as raised:
+        location.check_store("postgresql://me:hunter22@127.0.0.1:9/mlflow", None)
+    assert "hunter22" not in str(raised.value)
