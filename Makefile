@@ -26,7 +26,7 @@ compare: $(INSTALLED)
 	$(BIN)/python -m medalign.compare $(ARGS)
 
 test: $(INSTALLED)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest $(ARGS)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-cluster: $(INSTALLED)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --run-cluster -m cluster $(ARGS)
