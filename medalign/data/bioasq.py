@@ -50,7 +50,7 @@ class BioASQSource(RecordSource):
         if form == "yesno":
             answer = row.text("exact_answer").strip().lower()
             if answer not in ("yes", "no"):
-                raise row.fault(f"exact_answer: holds {answer!r}; yes or no is wanted")
+                raise row.wrong("exact_answer", "yes or no")
             fields = {"kind": "decision", "options": ("yes", "no"), "answer": answer}
             fields["rationale"] = _VERDICT.sub("", written[0], count=1) if written else ""
         elif form in ("factoid", "list", "summary"):
@@ -96,7 +96,7 @@ def _entities(row: Row) -> list[Any]:
     if isinstance(held, str):
         return [held]
     if not isinstance(held, list):
-        raise row.fault(f"exact_answer: holds {held!r}; a list of names is wanted")
+        raise row.wrong("exact_answer", "a list of names")
     return held
 
 

@@ -90,7 +90,7 @@ class CasiMedicosSource(RecordSource):
         text, options = row.text("full_question"), _options(row)
         right = row.text("correct_option").strip()
         if right not in options:
-            raise row.fault(f"correct_option: holds {right!r}; one of {', '.join(options)} is wanted")
+            raise row.wrong("correct_option", f"one of {', '.join(options)}")
         number = content_id(text, *options.values())
         yield Question(
             id=f"{self.name}-{number}",
@@ -125,11 +125,8 @@ def without_option_numbers(explanation: str) -> str:
 
 
 def _options(row: Row) -> dict[str, str]:
-    held = row.value("options")
-    if not isinstance(held, Mapping):
-        raise row.fault(f"options: holds {held!r}; an object of numbers and texts is wanted")
-    # Exams before and after 2015 have four or five; the fifth is null where there is none.
-    return {str(number): str(text) for number, text in held.items() if text not in (None, "")}
+    # Exams have four or five; where there are four the fifth is null or empty.
+    return {number: text for number, text in row.texts_by_name("options").items() if text}
 
 
 def _specialty(field: str) -> str:

@@ -60,7 +60,7 @@ class ChemProtSource(RecordSource):
     def entries(self, row: Row, split: Split | None) -> Iterator[Question]:
         text, label = row.text("text").strip(), row.text("label").strip().lower()
         if label not in RELATIONS:
-            raise row.fault(f"label: holds {label!r}; one of {', '.join(RELATIONS)} is wanted")
+            raise row.wrong("label", f"one of {', '.join(RELATIONS)}")
         yield Question(
             id=f"{self.name}-{content_id(text)}",
             source=self.name,

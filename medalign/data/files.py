@@ -59,6 +59,10 @@ class Row:
         """The error to raise for a fault in this record."""
         return DataError(f"{self.where}: {message}")
 
+    def wrong(self, name: str, wanted: str) -> DataError:
+        """The error to raise for a field that holds something else than is wanted."""
+        return self.fault(f"{name}: holds {_short(self.value(name))}; {wanted} is wanted")
+
     def value(self, name: str) -> Any:
         """The field as it stands.
 
@@ -81,7 +85,7 @@ class Row:
             return ""
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             return str(value)
-        raise self.fault(f"{name}: holds {_short(value)}; text is wanted")
+        raise self.wrong(name, "text")
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A field that must hold a list of texts; null gives none.
@@ -94,7 +98,20 @@ class Row:
             return ()
         if _is_list(value) and all(isinstance(item, str) for item in value):
             return tuple(value)
-        raise self.fault(f"{name}: holds {_short(value)}; a list of texts is wanted")
+        raise self.wrong(name, "a list of texts")
+
+    def texts_by_name(self, name: str) -> dict[str, str]:
+        """A field that must hold an object of names (letters, numbers) and texts; those with null are left out.
+
+        Raises:
+            DataError: If the field is missing or holds something else.
+        """
+        value = self.value(name)
+        if isinstance(value, Mapping):
+            held = {str(key): item for key, item in value.items() if item is not None}
+            if all(isinstance(item, str) for item in held.values()):
+                return held
+        raise self.wrong(name, "an object of names and texts")
 
     def whole_number(self, name: str, low: int, high: int) -> int:
         """A field that must hold a whole number from low to high; a text that writes one will do.
@@ -110,7 +127,7 @@ class Row:
         is_exact = not isinstance(value, bool) and not (isinstance(value, float) and value != number)
         if is_exact and low <= number <= high:
             return number
-        raise self.fault(f"{name}: holds {_short(value)}; {low} to {high} is wanted")
+        raise self.wrong(name, f"{low} to {high}")
 
     def parts(self, name: str) -> Iterator[Row]:
         """The records in a field that must hold a list of objects, each with its place.
@@ -120,7 +137,7 @@ class Row:
         """
         value = self.value(name)
         if not _is_list(value) or not all(isinstance(item, Mapping) for item in value):
-            raise self.fault(f"{name}: holds {_short(value)}; a list of objects is wanted")
+            raise self.wrong(name, "a list of objects")
         for number, item in enumerate(value):
             yield self.part(f"{name}[{number}]", item)
 

@@ -83,9 +83,7 @@ class HeadQASource(RecordSource):
             yield Drop(reason="annulled by the examiners", place=row.where, text=row.text("qtext"))
             return
         if right not in options:
-            raise row.fault(
-                f"ra: holds {right!r}; the aid of an answer, one of {', '.join(options)}, is wanted"
-            )
+            raise row.wrong("ra", f"the aid of an answer, one of {', '.join(options)},")
         number = f"{_exam(row)}-{row.text('qid').strip()}"
         category = row.text("category").strip().lower()
         yield Question(

@@ -19,12 +19,14 @@ class HubPart:
         config: Configuration (subset), or None for the only one.
         name: The split's name there.
         split: Our split; None where the data set has no official one, or its records tell it.
+        file: The one file to read of a repository whose files have different fields.
     """
 
     dataset: str
     config: str | None = None
     name: str = "train"
     split: Split | None = None
+    file: str | None = None
 
 
 def hub_rows(part: HubPart, *, source: str) -> Iterator[Row]:
@@ -40,11 +42,13 @@ def hub_rows(part: HubPart, *, source: str) -> Iterator[Row]:
     """
     import datasets
 
+    files = None if part.file is None else {part.name: part.file}
     try:
-        table = datasets.load_dataset(part.dataset, part.config, split=part.name)
+        table = datasets.load_dataset(part.dataset, part.config, split=part.name, data_files=files)
     # datasets, huggingface_hub, httpx and fsspec raise a dozen kinds of errors here, none with a common base.
     except Exception as error:
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        told = f"{error}: {error.__cause__}" if error.__cause__ else str(error)
+        reason = " ".join(told.split())[:160] or type(error).__name__
         raise DataError(
             f"data: cannot get {part.dataset} ({part.name}) from the Hugging Face Hub ({reason}); "
             f"connect to the internet, or give a local copy as {source}:FOLDER"

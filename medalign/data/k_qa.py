@@ -30,7 +30,9 @@ class KQASource(RecordSource):
         "Questions come from the middle of a conversation; some cannot be understood without it.",
         "No specialty is given, and a diagnosis for about half of the questions only.",
     )
-    hub: ClassVar[tuple[HubPart, ...]] = (HubPart(dataset=HUB, name="questions_with_answers", split="test"),)
+    hub: ClassVar[tuple[HubPart, ...]] = (
+        HubPart(dataset=HUB, name="test", split="test", file="questions_w_answers.jsonl"),
+    )
 
     def files(self, location: str) -> SplitFiles:
         return SplitFiles([(path, "test") for path in data_files(location)], [])

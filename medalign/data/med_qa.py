@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import ClassVar
 
 from medalign.data.files import Row
@@ -39,9 +39,9 @@ class MedQASource(RecordSource):
 
     def entries(self, row: Row, split: Split | None) -> Iterator[Entry]:
         text, letter = row.text("question"), row.text("answer_idx").strip()
-        options = _options(row)
+        options = row.texts_by_name("options")
         if letter not in options:
-            raise row.fault(f"answer_idx: holds {letter!r}; one of {', '.join(options)} is wanted")
+            raise row.wrong("answer_idx", f"one of {', '.join(options)}")
         if options[letter] != row.text("answer"):
             yield Drop(reason="answer and answer_idx disagree", place=row.where, text=text)
             return
@@ -57,10 +57,3 @@ class MedQASource(RecordSource):
             group=number,
             split=split,
         )
-
-
-def _options(row: Row) -> dict[str, str]:
-    held = row.value("options")
-    if not isinstance(held, Mapping) or not all(isinstance(text, str) for text in held.values()):
-        raise row.fault(f"options: holds {held!r}; an object of letters and texts is wanted")
-    return {str(letter): text for letter, text in held.items()}

@@ -49,9 +49,9 @@ class MIRAGESource(RecordSource):
 
     def entries(self, row: Row, split: Split | None) -> Iterator[Question]:
         part, number = row.text("dataset").strip(), row.text("id").strip()
-        options, letter = _texts(row), row.text("answer").strip()
+        options, letter = row.texts_by_name("options"), row.text("answer").strip()
         if letter not in options:
-            raise row.fault(f"answer: holds {letter!r}; one of {', '.join(options)} is wanted")
+            raise row.wrong("answer", f"one of {', '.join(options)}")
         yield Question(
             id=f"{self.name}-{part}-{number}",
             source=self.name,
@@ -69,10 +69,3 @@ def _items(record: Row, part: str, held: Any) -> Iterable[tuple[str, Mapping[str
     if not isinstance(held, Mapping) or not all(isinstance(item, Mapping) for item in held.values()):
         raise record.fault(f"{part}: an object of questions by id is wanted")
     return held.items()
-
-
-def _texts(row: Row) -> dict[str, str]:
-    held = row.value("options")
-    if not isinstance(held, Mapping):
-        raise row.fault(f"options: holds {held!r}; an object of letters and texts is wanted")
-    return {str(letter): str(text) for letter, text in held.items() if text is not None}

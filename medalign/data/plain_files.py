@@ -128,14 +128,12 @@ def _answer(row: Row, fields: FieldMapping, options: Sequence[str]) -> str:
         answer = row.text(fields.answer).strip()
         answer = answer.lower() if fields.kind == "decision" else answer
         if options and answer and answer not in options:
-            raise row.fault(f"{fields.answer}: holds {answer!r}; one of {', '.join(options)} is wanted")
+            raise row.wrong(fields.answer, f"one of {', '.join(options)}")
         return answer
     if fields.answer_form == "letter":
         letter = row.text(fields.answer).strip().upper()
         if len(letter) != 1 or letter not in LETTERS[: len(options)]:
-            raise row.fault(
-                f"{fields.answer}: holds {letter!r}; a letter from A to {LETTERS[len(options) - 1]} is wanted"
-            )
+            raise row.wrong(fields.answer, f"a letter from A to {LETTERS[len(options) - 1]}")
         return options[LETTERS.index(letter)]
     first = 0 if fields.answer_form == "index" else 1
     return options[row.whole_number(fields.answer, first, first + len(options) - 1) - first]
@@ -144,5 +142,5 @@ def _answer(row: Row, fields: FieldMapping, options: Sequence[str]) -> str:
 def _split(row: Row, name: str) -> Split | None:
     held: Any = row.text(name).strip().lower()
     if held and held not in SPLIT_NAMES:
-        raise row.fault(f"{name}: holds {held!r}; train, validation, test or nothing is wanted")
+        raise row.wrong(name, "train, validation, test or nothing")
     return SPLIT_NAMES.get(held)

@@ -40,7 +40,7 @@ class PubMedQASource(RecordSource):
         pubid = row.text("pubid").strip()
         answer = row.text("final_decision").strip().lower()
         if answer and answer not in DECISIONS:
-            raise row.fault(f"final_decision: holds {answer!r}; yes, no or maybe is wanted")
+            raise row.wrong("final_decision", "yes, no or maybe")
         yield Question(
             id=f"{self.name}-{pubid}",
             source=self.name,

@@ -42,7 +42,7 @@ class PubMedRCTSource(RecordSource):
     def entries(self, row: Row, split: Split | None) -> Iterator[Question]:
         text, label = row.text("text").strip(), row.text("label").strip().lower()
         if label not in ROLES:
-            raise row.fault(f"label: holds {label!r}; one of {', '.join(ROLES)} is wanted")
+            raise row.wrong("label", f"one of {', '.join(ROLES)}")
         number = content_id(_abstract(row), text)
         yield Question(
             id=f"{self.name}-{number}",

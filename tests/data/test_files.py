@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from medalign.data.files import read_records, read_rows, split_files
+from medalign.data.files import SUFFIXES, Row, read_records, read_rows, split_files
 from medalign.errors import DataError
 
 RECORDS = [{"id": "a", "text": "first"}, {"id": "b", "text": "second"}]
@@ -16,27 +18,59 @@ RECORDS = [{"id": "a", "text": "first"}, {"id": "b", "text": "second"}]
 
 def write(path: Path, kind: str) -> Path:
     path = path / f"train{kind}"
-    lines = "".join(json.dumps(record) + "\n" for record in RECORDS)
-    if kind == ".jsonl.gz":
-        path.write_bytes(gzip.compress(lines.encode()))
-    elif kind == ".csv":
-        with path.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, ["id", "text"])
-            writer.writeheader()
-            writer.writerows(RECORDS)
-    elif kind == ".parquet":
+    if kind == ".parquet":
         import pyarrow
         import pyarrow.parquet
 
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(RECORDS), path)
+        return path
+    plain = kind.removesuffix(".gz")
+    stream = io.StringIO(newline="")
+    if plain == ".csv":
+        writer = csv.DictWriter(stream, ["id", "text"])
+        writer.writeheader()
+        writer.writerows(RECORDS)
+    elif plain == ".json":
+        json.dump(RECORDS, stream)
     else:
-        path.write_text(json.dumps(RECORDS) if kind == ".json" else lines)
+        stream.writelines(json.dumps(record) + "\n" for record in RECORDS)
+    content = stream.getvalue().encode()
+    path.write_bytes(gzip.compress(content) if kind.endswith(".gz") else content)
     return path
 
 
-@pytest.mark.parametrize("kind", [".jsonl", ".jsonl.gz", ".json", ".csv", ".parquet"])
+@pytest.mark.parametrize("kind", SUFFIXES)
 def test_every_kind_of_file_gives_the_same_records(tmp_path: Path, kind: str) -> None:
     assert [record for _, record in read_records(write(tmp_path, kind))] == RECORDS
+
+
+def test_a_json_file_may_hold_one_object_over_several_lines(tmp_path: Path) -> None:
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps({"data": [1, 2]}, indent=2))
+    assert list(read_records(path)) == [(1, {"data": [1, 2]})]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_record(tmp_path: Path) -> None:
+    for kind in (".jsonl", ".json", ".csv"):
+        path = write(tmp_path, kind)
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+        assert [record for _, record in read_records(path)] == RECORDS
+
+
+def test_a_cell_may_hold_a_long_clinical_note(tmp_path: Path) -> None:
+    path = tmp_path / "notes.csv"
+    path.write_text('id,text\n1,"' + "word " * 100_000 + '"\n')
+    ((line, record),) = read_records(path)
+    assert (line, len(record["text"])) == (2, 500_000)
+
+
+def test_more_than_one_batch_of_parquet_is_numbered_on(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    path = tmp_path / "train.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"n": list(range(5000))}), path)
+    assert [(line, record["n"]) for line, record in read_records(path)] == [(n + 1, n) for n in range(5000)]
 
 
 def test_a_json_file_may_hold_json_lines(tmp_path: Path) -> None:
@@ -109,3 +143,47 @@ def test_a_folder_without_split_files_is_told_with_what_it_holds(tmp_path: Path)
     (tmp_path / "questions.xml").touch()
     with pytest.raises(DataError, match=r"holds questions\.xml; name files train, validation or test"):
         split_files(str(tmp_path))
+
+
+ROW = Row(
+    place="f.jsonl",
+    line=3,
+    values={
+        "n": "4",
+        "list": ["a"],
+        "objects": [{"x": 1}],
+        "names": {"A": "a", "B": None},
+        "bool": True,
+        "half": 2.5,
+    },
+)
+
+
+def test_fields_are_given_as_the_types_that_are_asked_for() -> None:
+    assert ROW.text("n") == "4" and ROW.whole_number("n", 1, 5) == 4
+    assert ROW.texts("list") == ("a",) and ROW.texts_by_name("names") == {"A": "a"}
+    assert [part.where for part in ROW.parts("objects")] == ["f.jsonl:3: objects[0]"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda: ROW.whole_number("n", 1, 3), "n: holds '4'; 1 to 3 is wanted"),
+        (lambda: ROW.whole_number("bool", 0, 1), "bool: holds True; 0 to 1 is wanted"),
+        (lambda: ROW.whole_number("half", 0, 5), "half: holds 2.5; 0 to 5 is wanted"),
+        (lambda: ROW.whole_number("list", 0, 5), r"list: holds \['a'\]; 0 to 5 is wanted"),
+        (lambda: ROW.text("list"), r"list: holds \['a'\]; text is wanted"),
+        (lambda: ROW.texts("n"), "n: holds '4'; a list of texts is wanted"),
+        (lambda: ROW.texts_by_name("list"), r"list: holds \['a'\]; an object of names and texts is wanted"),
+        (lambda: list(ROW.parts("list")), r"list: holds \['a'\]; a list of objects is wanted"),
+        (lambda: next(ROW.parts("objects")).text("y"), r"objects\[0\]: no field 'y'; the fields found are x"),
+    ],
+)
+def test_a_field_of_another_type_is_told_with_what_it_holds(ask: Callable[[], object], message: str) -> None:
+    with pytest.raises(DataError, match=rf"^f\.jsonl:3: {message}$"):
+        ask()
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    row = Row(place="f", line=1, values={"x": ["word"] * 1000})
+    assert len(str(row.wrong("x", "text"))) < 120

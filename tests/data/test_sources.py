@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -16,6 +17,7 @@ from medalign.data.casimedicos import without_option_numbers
 from medalign.data.catalog import SOURCES, find_source, load_source, read_source
 from medalign.data.cleaning import clean_questions
 from medalign.data.files import read_rows, split_files
+from medalign.data.hub import HubPart, hub_rows
 from medalign.data.medmcqa import without_option_letters
 from medalign.data.mimic_notes import sections_of
 from medalign.data.record_source import RecordSource
@@ -256,9 +258,12 @@ def test_the_hub_gives_what_files_with_the_same_records_give(
     if all(part.split is None for part in source.hub):
         records = {None: [record for held in records.values() for record in held]}
 
-    def load_dataset(dataset: str, config: str | None, *, split: str) -> list[dict[str, object]]:
-        asked = (dataset, config, split)
-        part = next(part for part in source.hub if (part.dataset, part.config, part.name) == asked)
+    def load_dataset(
+        dataset: str, config: str | None, *, split: str, data_files: dict[str, str] | None
+    ) -> list[dict[str, object]]:
+        file = data_files[split] if data_files else None
+        asked = HubPart(dataset=dataset, config=config, name=split, file=file)
+        part = next(part for part in source.hub if dataclasses.replace(part, split=None) == asked)
         return records.pop(part.split, [])
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
@@ -808,12 +813,36 @@ def test_preference_files_give_one_question_a_prompt_and_every_pair() -> None:
     }
 
 
+def test_records_come_through_the_datasets_library_as_they_stand_in_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nested fields too, and one file of a folder whose files have different fields."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    head_qa = HubPart(dataset=str(FIXTURES / "head_qa"))
+    assert [dict(row.values) for row in hub_rows(head_qa, source="head_qa")] == [
+        dict(row.values) for row in read_rows(FIXTURES / "head_qa" / "train.jsonl")
+    ]
+    k_qa = HubPart(dataset=str(FIXTURES / "k_qa"), name="test", file="test.jsonl")
+    assert [row.text("Question") for row in hub_rows(k_qa, source="k_qa")] == [
+        row.text("Question") for row in read_rows(FIXTURES / "k_qa" / "test.jsonl")
+    ]
+
+
+def test_a_hub_that_fails_on_its_data_is_told_with_the_cause() -> None:
+    part = HubPart(dataset=str(FIXTURES / "mimic_notes"), name="train", file="nowhere.csv")
+    with pytest.raises(DataError, match=r"cannot get .*mimic_notes \(train\).*nowhere") as caught:
+        list(hub_rows(part, source="mimic_notes"))
+    assert "\n" not in str(caught.value)
+
+
 def test_another_language_is_a_variant_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
     asked = []
 
-    def load_dataset(dataset: str, config: str, *, split: str) -> list[object]:
+    def load_dataset(dataset: str, config: str, *, split: str, data_files: None) -> list[object]:
         asked.append((dataset, config, split))
         return []
 
@@ -858,14 +887,14 @@ def test_another_language_is_a_variant_of_the_hub(monkeypatch: pytest.MonkeyPatc
             "train.jsonl",
             '"ra": 2',
             '"ra": 7',
-            ":1: ra: holds '7'; the aid of an answer, one of 1, 2, 3, 4",
+            ":1: ra: holds 7; the aid of an answer, one of 1, 2, 3, 4",
         ),
         (
             "casimedicos",
             "train.jsonl",
             '"correct_option": 4',
             '"correct_option": 5',
-            ":1: correct_option: holds '5'; one of 1, 2, 3, 4",
+            ":1: correct_option: holds 5; one of 1, 2, 3, 4",
         ),
         (
             "mirage",
@@ -908,14 +937,14 @@ def test_another_language_is_a_variant_of_the_hub(monkeypatch: pytest.MonkeyPatc
             "train.jsonl",
             "INHIBITOR",
             "FRIEND",
-            ":1: label: holds 'friend'; one of activator, agonist",
+            ":1: label: holds 'FRIEND'; one of activator, agonist",
         ),
         (
             "pubmed_rct",
             "train.jsonl",
             "OBJECTIVE",
             "AIM",
-            ":1: label: holds 'aim'; one of background, objective",
+            ":1: label: holds 'AIM'; one of background, objective",
         ),
     ],
 )
