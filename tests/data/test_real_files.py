@@ -11,7 +11,7 @@ from medalign.data.files import data_files, read_records
 from tests.markers import slow
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
-pytestmark = [slow, pytest.mark.skipif(not REAL.is_dir(), reason="no ../shared/data beside the checkout")]
+pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason="no ../shared/data beside the checkout")
 
 ONE_QUESTION_A_RECORD = {
     "pubmed_qa": "pubmed_qa",
@@ -32,6 +32,7 @@ def num_records(folder: str) -> int:
     return sum(1 for path in data_files(str(REAL / folder)) for _ in read_records(path))
 
 
+@slow
 @pytest.mark.parametrize("folder", ONE_QUESTION_A_RECORD)
 def test_every_record_gives_a_question_or_is_counted(folder: str) -> None:
     loaded = read_source(f"{ONE_QUESTION_A_RECORD[folder]}:{REAL / folder}")
@@ -40,6 +41,7 @@ def test_every_record_gives_a_question_or_is_counted(folder: str) -> None:
     assert not loaded.skipped_files
 
 
+@slow
 @pytest.mark.parametrize("folder", ["medmcqa_preferences", "medquad_preferences", "bioasq_yesno_preferences"])
 def test_every_preference_record_gives_a_pair(folder: str) -> None:
     loaded = read_source(f"preferences:{REAL / folder}")
@@ -47,12 +49,14 @@ def test_every_preference_record_gives_a_pair(folder: str) -> None:
     assert len(loaded.questions) == len({question.text for question in loaded.questions})
 
 
+@slow
 def test_every_judged_answer_is_used_or_counted() -> None:
     loaded = read_source(f"medquad_judged:{REAL / 'medquad_judged_answers'}")
     num_used = sum(1 + len(question.aliases) for question in loaded.questions) + len(loaded.pairs)
     assert num_used + len(loaded.drops) == num_records("medquad_judged_answers")
 
 
+@slow
 def test_every_clinical_text_is_asked_about_and_every_wrong_one_put_right() -> None:
     questions = read_source(f"medec:{REAL / 'medec_ms'}").questions
     whether = [question for question in questions if question.kind == "decision"]
@@ -60,6 +64,7 @@ def test_every_clinical_text_is_asked_about_and_every_wrong_one_put_right() -> N
     assert len(questions) - len(whether) == sum(question.answer == "yes" for question in whether)
 
 
+@slow
 def test_known_repeats_of_a_case_are_in_one_group() -> None:
     """The pairs that the folder's own list gives within CasiMedicos."""
     by_split: dict[str, list[str]] = {}
