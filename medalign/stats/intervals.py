@@ -1,12 +1,13 @@
 """Confidence intervals for an accuracy and for the difference of two."""
 
-# Q = questions, G = groups, R = resamples in one batch
+# Q = questions, G = groups, K = kinds of groups, R = resamples
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,8 @@ from medalign.records import Interval
 from medalign.stats.arrays import FloatArray, IntArray, group_sums
 
 _BATCH_DRAWS = 1_000_000
+# One draw of a kind from a multinomial takes about as long as so many draws of a group.
+_DRAWS_A_KIND = 12
 
 
 def wilson_interval(successes: float, total: float, level: float = 0.95) -> Interval:
@@ -115,10 +118,45 @@ def paired_bootstrap_interval(
         raise ValueError("there are no questions to resample")
     if num_groups == 1:
         return Interval(-1.0, 1.0, level)
-    means = _resampled_means(sum_G, size_G, num_resamples, np.random.default_rng(seed))
-    tail = _expanded_tail((1 - level) / 2, num_groups)
+    tail = expanded_tail((1 - level) / 2, num_groups)
+    generator = np.random.default_rng(seed)
+    kinds = _Kinds.of(sum_G, size_G)
+    if len(kinds.count_K) * _DRAWS_A_KIND <= num_groups:
+        means = kinds.resampled_means(num_resamples, generator)
+    else:
+        means = _resampled_means(sum_G, size_G, num_resamples, generator)
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(low), float(high), level)
+
+
+class _Kinds(NamedTuple):
+    """Groups that are alike, counted: K kinds of (sum, size), on which alone a mean depends.
+
+    Resampling groups is drawing how often each kind comes up: a multinomial of few kinds, however many the groups.
+    """
+
+    sum_K: FloatArray
+    size_K: FloatArray
+    count_K: IntArray
+
+    @classmethod
+    def of(cls, sum_G: FloatArray, size_G: FloatArray) -> _Kinds:
+        order_G = np.lexsort((size_G, sum_G))
+        sum_G, size_G = sum_G[order_G], size_G[order_G]
+        is_new_G = np.ones(len(sum_G), dtype=bool)
+        is_new_G[1:] = (np.diff(sum_G) != 0) | (np.diff(size_G) != 0)
+        starts = np.flatnonzero(is_new_G)
+        return cls(sum_G[starts], size_G[starts], np.diff(np.append(starts, len(sum_G))))
+
+    def resampled_means(self, num_resamples: int, generator: np.random.Generator) -> FloatArray:
+        """Mean over questions in each resample; with the arms swapped, the same means with the other sign."""
+        mirrored = _Kinds.of(np.repeat(-self.sum_K, self.count_K), np.repeat(self.size_K, self.count_K))
+        keys = [np.column_stack(kinds).tolist() for kinds in (self, mirrored)]
+        kinds, sign = (self, 1) if keys[0] <= keys[1] else (mirrored, -1)
+        num_groups = kinds.count_K.sum()
+        drawn_RK = generator.multinomial(num_groups, kinds.count_K / num_groups, num_resamples)
+        means = sign * (drawn_RK @ kinds.sum_K) / (drawn_RK @ kinds.size_K)
+        return np.concatenate([means, -means]) if keys[0] == keys[1] else means
 
 
 def _resampled_means(
@@ -134,7 +172,8 @@ def _resampled_means(
     return np.concatenate(means)
 
 
-def _expanded_tail(tail: float, num_groups: int) -> float:
+def expanded_tail(tail: float, num_groups: int) -> float:
+    """The share to cut off a bootstrap distribution so that it is as wide as a t interval (Hesterberg, 2015)."""
     quantile = special.stdtrit(num_groups - 1, tail)
     return float(special.ndtr(math.sqrt(num_groups / (num_groups - 1)) * quantile))
 

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from medalign.stats.intervals import design_effect, paired_bootstrap_interval, wilson_interval
 
@@ -18,6 +19,14 @@ def test_wilson_interval_equals_scipy(successes: int, total: int, level: float) 
     found = wilson_interval(successes, total, level)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert found.level == level
+
+
+def test_wilson_interval_equals_statsmodels() -> None:
+    for total in (7, 100, 400, 1273):
+        for successes in range(0, total + 1, max(1, total // 12)):
+            expected = proportion_confint(successes, total, alpha=0.05, method="wilson")
+            found = wilson_interval(successes, total)
+            assert (found.low, found.high) == pytest.approx(expected, abs=1e-12)
 
 
 def test_wilson_interval_takes_seed_averaged_successes() -> None:
@@ -120,8 +129,30 @@ def test_bootstrap_interval_is_the_same_for_one_seed_and_another_for_another() -
     assert paired_bootstrap_interval(difference_Q, seed=1) != paired_bootstrap_interval(difference_Q, seed=2)
 
 
+@pytest.mark.parametrize("size", [1, 4])
+def test_drawing_kinds_of_groups_gives_the_interval_of_drawing_groups(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    difference_Q = np.random.default_rng(11).choice([1, 0.5, 0, 0, 0, -0.5, -1], 1200)
+    groups = np.arange(1200) // size
+    kinds = paired_bootstrap_interval(difference_Q, groups_Q=groups, num_resamples=40_000)
+    monkeypatch.setattr("medalign.stats.intervals._DRAWS_A_KIND", 10**6)
+    each = paired_bootstrap_interval(difference_Q, groups_Q=groups, num_resamples=40_000)
+    # 40,000 resamples know an end to about 0.0002; the interval is 0.07 wide or more.
+    assert kinds == pytest.approx(each, abs=0.001) and kinds != each
+
+
+@pytest.mark.parametrize("values", [[1, 0, -1], [1, 1, 0, -1], [0.5, 0, 0, -1]])
+def test_drawing_kinds_mirrors_when_the_arms_are_swapped(values: list[float]) -> None:
+    # The first list makes a distribution that is its own mirror image.
+    difference_Q = np.repeat(values, 50)
+    forward, backward = paired_bootstrap_interval(difference_Q), paired_bootstrap_interval(-difference_Q)
+    assert (forward.low, forward.high) == pytest.approx((-backward.high, -backward.low), abs=1e-12)
+    assert paired_bootstrap_interval(difference_Q[::-1]) == forward
+
+
 def test_drawing_in_batches_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    difference_Q = np.random.default_rng(9).choice([1, 0, -1], 40)
+    difference_Q = np.random.default_rng(9).normal(0, 0.2, 40).clip(-1, 1)
     whole = paired_bootstrap_interval(difference_Q, num_resamples=500)
     monkeypatch.setattr("medalign.stats.intervals._BATCH_DRAWS", 40 * 7)
     assert paired_bootstrap_interval(difference_Q, num_resamples=500) == whole

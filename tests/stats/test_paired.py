@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
 
 from medalign.stats.paired import mcnemar_exact, seed_averaged_difference, sign_flip_exact
 
@@ -32,6 +33,14 @@ def test_mcnemar_p_equals_the_binomial_test_of_scipy(b: int, c: int) -> None:
     first_Q, second_Q = [1] * b + [0] * c + [1, 0], [0] * b + [1] * c + [1, 0]
     expected = stats.binomtest(b, b + c).pvalue if b + c else 1.0
     assert mcnemar_exact(first_Q, second_Q).p == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 1), (5, 5), (0, 6), (17, 4), (30, 41), (120, 80)])
+def test_mcnemar_and_sign_flip_equal_the_exact_test_of_statsmodels(b: int, c: int) -> None:
+    first_Q, second_Q = [1] * b + [0] * c + [1, 0], [0] * b + [1] * c + [1, 0]
+    expected = mcnemar([[1, b], [c, 1]], exact=True).pvalue
+    assert mcnemar_exact(first_Q, second_Q).p == pytest.approx(expected, abs=1e-12)
+    assert sign_flip_exact([1] * b + [-1] * c) == pytest.approx(expected, abs=1e-12)
 
 
 def test_mcnemar_refuses_arms_that_answered_other_numbers_of_questions() -> None:

@@ -9,7 +9,14 @@ import pytest
 from scipy import optimize, stats
 
 from medalign.stats.paired import mcnemar_exact
-from medalign.stats.power import minimum_detectable_difference, num_questions_needed
+from medalign.stats.power import (
+    exact_detectable_difference,
+    exact_power,
+    minimum_detectable_difference,
+    num_questions_for_equivalence,
+    num_questions_needed,
+    power,
+)
 
 
 def connor(difference: float, discordance: float, power: float, alpha: float) -> float:
@@ -87,3 +94,75 @@ def test_values_out_of_range_are_refused_by_name() -> None:
         minimum_detectable_difference(100, discordance=0.5, power=80)
     with pytest.raises(ValueError, match="alpha must lie between 0 and 1"):
         num_questions_needed(0.1, discordance=0.5, alpha=0)
+
+
+def power_written_out(num_questions: int, difference: float, discordance: float, alpha: float) -> float:
+    """Every outcome of McNemar's exact test times its probability."""
+    shares = [(discordance + difference) / 2, (discordance - difference) / 2, 1 - discordance]
+    found = 0.0
+    for b in range(num_questions + 1):
+        for c in range(num_questions + 1 - b):
+            if b + c and stats.binomtest(b, b + c).pvalue < alpha:
+                found += float(stats.multinomial.pmf([b, c, num_questions - b - c], num_questions, shares))
+    return found
+
+
+@pytest.mark.parametrize(("difference", "discordance"), [(0.0, 0.5), (0.2, 0.4), (0.3, 0.3)])
+def test_exact_power_equals_all_outcomes_written_out(difference: float, discordance: float) -> None:
+    expected = power_written_out(25, difference, discordance, 0.05)
+    assert exact_power(25, difference, discordance=discordance) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("num_questions", [100, 400, 1273])
+@pytest.mark.parametrize("discordance", [0.1, 0.3])
+def test_the_exact_test_has_the_power_of_its_closed_form(num_questions: int, discordance: float) -> None:
+    difference = exact_detectable_difference(num_questions, discordance=discordance)
+    assert difference is not None
+    assert exact_power(num_questions, difference, discordance=discordance) == pytest.approx(0.8, abs=1e-4)
+    rng = np.random.default_rng(num_questions)
+    first, second = (discordance + difference) / 2, (discordance - difference) / 2
+    b, c, _ = rng.multinomial(num_questions, [first, second, 1 - discordance], 4000).T
+    p_values = 2 * stats.binom.cdf(np.minimum(b, c), b + c, 0.5)
+    assert np.mean(p_values < 0.05) == pytest.approx(0.8, abs=0.02)
+
+
+def test_the_exact_test_errs_at_most_as_often_as_it_says() -> None:
+    for num_questions in (20, 100, 400, 1273):
+        for discordance in (0.05, 0.2, 0.5):
+            assert exact_power(num_questions, 0.0, discordance=discordance) <= 0.05
+
+
+def test_closed_form_of_power_is_the_inverse_of_the_detectable_difference() -> None:
+    for seed_variance in (0.0, 1e-4, 4e-4):
+        difference = minimum_detectable_difference(400, discordance=0.3, seed_variance=seed_variance)
+        assert difference is not None
+        reached = power(400, difference, discordance=0.3, seed_variance=seed_variance)
+        assert reached == pytest.approx(0.8, abs=1e-9)
+        assert num_questions_needed(difference, discordance=0.3, seed_variance=seed_variance) == 400
+
+
+def test_variance_over_seeds_sets_a_floor_that_no_number_of_questions_lowers() -> None:
+    assert num_questions_needed(0.02, discordance=0.3, seed_variance=1e-4) is None
+    assert num_questions_for_equivalence(0.02, discordance=0.3, seed_variance=1e-4) is None
+
+
+def test_arms_of_equal_accuracy_are_called_equivalent_with_the_power_asked_for() -> None:
+    num_questions = num_questions_for_equivalence(0.05, discordance=0.2)
+    assert num_questions == math.ceil(0.2 * (stats.norm.ppf(0.95) + stats.norm.ppf(0.9)) ** 2 / 0.05**2)
+    rng = np.random.default_rng(1)
+    b, c, _ = rng.multinomial(num_questions, [0.1, 0.1, 0.8], 4000).T
+    centre = (b - c) / num_questions
+    error = np.sqrt(((b + c) / num_questions - centre**2) / num_questions)
+    assert np.mean(np.abs(centre) + stats.norm.ppf(0.95) * error < 0.05) == pytest.approx(0.8, abs=0.02)
+
+
+def test_power_that_cannot_be_reckoned_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"need \|difference\| <= discordance"):
+        exact_power(100, 0.3, discordance=0.2)
+    with pytest.raises(ValueError, match="num_questions must be above 0, got 0"):
+        power(0, 0.1, discordance=0.2)
+    with pytest.raises(ValueError, match=r"seed_variance must lie in \[0, 1\), got -1"):
+        power(10, 0.1, discordance=0.2, seed_variance=-1)
+    with pytest.raises(ValueError, match="margin must lie between 0 and 1, got 2"):
+        num_questions_for_equivalence(2, discordance=0.2)
+    assert exact_detectable_difference(10, discordance=0.3) is None
