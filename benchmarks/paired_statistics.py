@@ -1,11 +1,12 @@
 """How long the statistics take, and the paired bootstrap against SciPy's.
 
-    python benchmarks/statistics.py
+    python benchmarks/paired_statistics.py
 
-Prints one JSON object. `bootstrap` holds, for several numbers of questions, the processor time of 10,000 paired resamples of
-the difference in accuracy of two arms by `scipy.stats.bootstrap` (percentile, the fastest of its methods) over that of
-`paired_bootstrap_interval`, the best of several runs each, side by side, and both intervals. `comparison` is the time of
-`compare_arms` for 6 arms x 5 seeds x 10,000 questions in groups of up to 3 and 20 specialties, its metrics included.
+Prints one JSON object. `bootstrap` holds, for several numbers of questions, the processor time of 10,000 paired
+resamples of the difference in accuracy of two arms by `scipy.stats.bootstrap` (percentile, the fastest of its methods)
+over that of `paired_bootstrap_interval`, the best of several runs each, side by side, and both intervals. `comparison`
+is the time of `compare_arms` for 6 arms x 5 seeds x 10,000 questions in groups of up to 3 and 20 specialties, its
+metrics included.
 """
 
 from __future__ import annotations
