@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-from medalign.data.files import Row
+from medalign.data.files import SPLIT_NAMES, Row
 from medalign.data.record_source import Entry, RecordSource
 from medalign.data.sources import Drop, Service
 from medalign.records import Question, Split
@@ -20,7 +20,7 @@ class BioASQSource(RecordSource):
     A yes/no question is a decision, with the written answer as its rationale; factoid, list and summary
     questions are answered in writing: with the first name of the entity (its synonyms are aliases), the
     entities joined by semicolons, and the first written answer. Questions with a snippet of the same
-    document are one group.
+    document are one group. The yearly `golden` files are test questions, the `training` file is train.
     """
 
     name = "bioasq"
@@ -39,6 +39,8 @@ class BioASQSource(RecordSource):
         "The snippets of one question repeat each other and can be longer than a small model's window.",
         "Questions of several years cite the same papers, so parts by year share abstracts; they form groups.",
     )
+
+    split_names: ClassVar[Mapping[str, Split]] = {**SPLIT_NAMES, "golden": "test"}
 
     def unfold(self, record: Row) -> Iterable[Row]:
         return record.parts("questions") if "questions" in record.values else (record,)

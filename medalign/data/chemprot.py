@@ -39,7 +39,7 @@ class ChemProtSource(RecordSource):
 
     name = "chemprot"
     description = "Which of thirteen relations holds between two marked entities of a PubMed sentence."
-    licence = "None stated by AdaptLLM; ChemProt itself is for research use (BioCreative VI)"
+    licence = "None stated by AdaptLLM; see the terms of ChemProt itself (BioCreative VI)"
     citation = (
         "Kringelum et al. 2016, ChemProt-3.0, Database 2016; in the form of Cheng et al. 2024, Adapting Large Language "
         "Models to Domains via Reading Comprehension, ICLR"

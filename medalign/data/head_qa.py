@@ -44,7 +44,10 @@ class HeadQASource(RecordSource):
         "pharmacology and biology."
     )
     licence = "MIT"
-    citation = "Vilares and Gomez-Rodriguez 2019, HEAD-QA: A Healthcare Dataset for Complex Reasoning, ACL"
+    citation = (
+        "Vilares and Gomez-Rodriguez 2019, HEAD-QA: A Healthcare Dataset for Complex Reasoning, ACL; "
+        "version 2: arXiv:2511.15355"
+    )
     origin = (
         f"Hub: {HUB} (en; head_qa:es for Spanish); or head_qa:LOCATION, a file or folder with the same fields"
     )

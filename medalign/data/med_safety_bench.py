@@ -29,7 +29,7 @@ class MedSafetyBenchSource(RecordSource):
     )
     serves: ClassVar[tuple[Service, ...]] = ("free text", "safety")
     known_faults: ClassVar[tuple[str, ...]] = (
-        "Requests were written by GPT-4 and Llama-2 and repeat a few patterns; the safe answers are GPT-4's.",
+        "Requests were written by GPT-4 and Llama-2 and repeat a few patterns; a model wrote the safe answers too.",
         "All answers refuse, most begin with I'm sorry: a model can learn to refuse everything. Test that too.",
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -12,6 +13,9 @@ from medalign.records import Question, Split
 
 ASK_WHETHER = "Does this clinical text contain a medical error?"
 ASK_HOW = "One sentence of this clinical text is medically wrong. Write the sentence as it should be."
+
+# The types of errors are written causalOrganism, in one word.
+_SMALL_TO_LARGE = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class MEDECSource(RecordSource):
@@ -45,7 +49,7 @@ class MEDECSource(RecordSource):
             return
         number, note = row.text("Text ID").strip(), row.text("Text").strip()
         has_error = row.whole_number("Error Flag", 0, 1) == 1
-        kind = str(row.values.get("Error Type") or "").strip()
+        kind = _SMALL_TO_LARGE.sub(" ", str(row.values.get("Error Type") or "").strip()).lower()
         shared = {
             "source": self.name,
             "specialty": "clinical notes",

@@ -71,7 +71,7 @@ class Source(ABC):
         access: `open`, or `credentialed` where an application and an agreement come before the files.
         origin: Where the questions can be had, and what a location may be; for a credentialed source where to
             apply and what to put where.
-        languages: ISO 639-1 codes.
+        languages: ISO 639-1 codes; `any` where the files decide.
         serves: What the questions can be used for.
         known_faults: What is known to be wrong with the data, one sentence each.
     """

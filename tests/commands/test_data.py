@@ -13,7 +13,9 @@ def test_every_source_is_listed_with_what_it_asks_and_its_licence(capsys: pytest
     printed = capsys.readouterr().out
     for name, source in SOURCES.items():
         assert f"{name}\n  {source.description}\n" in printed
-        assert source.licence in printed
+        assert all(fact in printed for fact in (source.licence, source.citation, source.origin))
+        assert all(fault in printed for fault in source.known_faults)
+    assert printed.count("access:    credentialed") == 2
 
 
 def test_an_unknown_action_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -429,6 +429,10 @@ def test_bioasq_reads_the_golden_file_as_it_is_published(tmp_path: Path) -> None
     (tmp_path / "training.json").write_text(json.dumps({"questions": records}, indent=1))
     loaded = read_source(f"bioasq:{tmp_path}")
     assert {question.id for question in loaded.questions} == {f"bioasq-b{n}" for n in range(1, 6)}
+    (tmp_path / "11B1_golden.json").write_text(json.dumps({"questions": [records[0] | {"id": "b9"}]}))
+    by_id = {question.id: question for question in read_source(f"bioasq:{tmp_path}").questions}
+    assert (by_id["bioasq-b9"].split, by_id["bioasq-b9"].group) == ("test", by_id["bioasq-b1"].group)
+    (tmp_path / "11B1_golden.json").unlink()
     records[1]["type"] = "riddle"
     (tmp_path / "training.json").write_text(json.dumps({"questions": records}))
     assert dropped(read_source(f"bioasq:{tmp_path}")) == {"question of type 'riddle'": 1}
