@@ -24,7 +24,7 @@ from tests.tiny_models import make_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "disturbed"
-# 12 questions in steps of 2: 120 steps a trial. Reports after a quarter, a half and the whole.
+# 12 questions in steps of 2: 60 steps a trial. Reports after a quarter, a half and the whole.
 EXPERIMENT = f"""\
 name: {NAME}
 model: {{name: model, precision: fp32}}
@@ -37,14 +37,14 @@ reduction_factor: 2
 max_slots: 2
 slot_cores: 1
 search_spaces: {{sft: sft.yaml, dpo: dpo.yaml}}
-checkpoint_seconds: 0.5
+checkpoint_seconds: 2
 silence_seconds: 20
 """
 SPACE = """\
 method: {method}
 space:
   learning_rate: {{type: float, low: 0.0005, high: 0.002, log: true}}
-fixed: {{batch_size: 2, epochs: 20, lora_dropout: 0.1}}
+fixed: {{batch_size: 2, epochs: 10, lora_dropout: 0.1}}
 """
 NUM_TRIALS = 7
 REPORTS = (0.25, 0.5, 1.0)

@@ -159,7 +159,7 @@ def expected(open_tracker: Callable[..., Tracker], uri: str, tmp_path: Path) -> 
     return held
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_line_that_breaks_again_and_again_leaves_what_a_steady_one_leaves(
     open_tracker: Callable[..., Tracker], uri: str, tmp_path: Path, expected: dict[str, Any], seed: int
 ) -> None:
