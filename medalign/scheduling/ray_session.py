@@ -16,6 +16,7 @@ from pathlib import Path
 
 import medalign
 from medalign.errors import ClusterError
+from medalign.scheduling import private_ray
 from medalign.scheduling.slots import NODE_VARIABLE, NodeSlots, Slots, unit_resources
 
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -91,7 +92,10 @@ def ray_session(slots: Slots | None = None, *, address: str | None = None) -> It
                 _connect(address)
             yield
         finally:
-            ray.shutdown()
+            if private_ray.dead_part():
+                private_ray.end_at_once()
+            else:
+                ray.shutdown()
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
 

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from medalign.errors import ClusterError, ContractError, InputError, MedalignError
 from medalign.records import Progress, TrialResult, TrialSpec
+from medalign.scheduling import private_ray
 from medalign.scheduling.early_stopping import AshaSettings, stopping_rule
 from medalign.scheduling.events import Observer, Observers
 from medalign.scheduling.planning import Plan
@@ -86,7 +87,8 @@ def run_ray(
 
     Raises:
         InputError, ContractError: From `make_runner`: no trial can be run at all.
-        MedalignError: A process cannot be started, because this package cannot be imported there, for example.
+        MedalignError: Ray itself has died; or a process cannot be started, because this package cannot be imported
+            there, for example.
         ClusterError: Ray cannot be started or reached.
     """
     if plan.is_finished:
@@ -99,7 +101,8 @@ def run_ray(
             trainable = _trainable(make_runner, slots, min(PULSE_SECONDS, silence_seconds / 4))
             _run_tune(driver, scheduler, trainable, slots, storage.resolve())
         except BaseException:
-            scheduler.end_processes()
+            if not private_ray.dead_part():
+                scheduler.end_processes()
             if driver.error is not None:
                 # Tune wraps what a callback raised into an exception of its own, with the traceback as text.
                 raise driver.error from None
@@ -316,6 +319,13 @@ def _scheduler(driver: _Driver, slots: Slots, silence_seconds: float) -> Any:
             # Called in every round and not guarded by Tune, so that this ends the run at once.
             if driver.error is not None:
                 self.end_processes()
+                raise driver.error
+            if part := private_ray.dead_part():
+                driver.error = MedalignError(
+                    f"Ray has died on this machine ({part}); what is finished is kept: go on with --resume"
+                )
+                # Tune would give back to Ray's head what it had reserved, and wait for the answer.
+                self._controller.cleanup = lambda: None
                 raise driver.error
             self._kill_silent()
             return super().choose_trial_to_run(tune_controller)
