@@ -205,7 +205,7 @@ def _start(offered: NodeSlots, folder: str | None) -> None:
             logging_level="ERROR",
             **options,
         )
-    except _RAY_REFUSALS as error:
+    except Exception as error:  # Ray raises bare ones too: for a machine that is too busy to start it in time
         raise ClusterError(f"ray_address: a private Ray cannot be started: {_one_line(error)}") from error
 
 
