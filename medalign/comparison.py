@@ -568,7 +568,7 @@ def _tracking_uri(experiment: Experiment) -> str:
 def _environment(slots: Slots) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "processor": _processor(),
         "slots": slots.num_slots,
         "cores_per_slot": slots.slot.num_cores,

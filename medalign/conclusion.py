@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from medalign.errors import ConfigError, MedalignError
 from medalign.methods.catalog import METHODS
-from medalign.records import BASE, ArmResult, Cost, TrialResult
+from medalign.methods.running import PREDICTIONS_FILE, VALIDATION_FILE
+from medalign.records import BASE, ArmResult, Cost, Prediction, TrialResult
 from medalign.tracking.folder import ComparisonFolder
 
 if TYPE_CHECKING:
     from medalign.reporting.report_data import ReportData
     from medalign.stats.comparison import ComparisonSummary
-
-PREDICTIONS_FILE = "predictions.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +34,11 @@ class Conclusion:
     files: tuple[Path, ...]
 
 
-def conclude(folder: ComparisonFolder) -> Conclusion:
+def conclude(folder: ComparisonFolder, *, price: Mapping[str, Any] | None = None) -> Conclusion:
     """Compare the arms that a comparison has so far, and write its report.
+
+    Args:
+        price: Rates for machine time that win over those of the experiment.
 
     Raises:
         StorageError: The folder lacks what is needed, or cannot be written.
@@ -47,7 +49,7 @@ def conclude(folder: ComparisonFolder) -> Conclusion:
     from medalign.stats.comparison import compare_arms
     from medalign.stats.summaries import MARGIN
 
-    data = report_data(folder)
+    data = report_data(folder, price)
     arms = collect_arms(folder, data.trials, data.method_names)
     if len(arms) < 2:
         there = ", ".join(arm.arm for arm in arms) or "none"
@@ -68,14 +70,21 @@ def conclude(folder: ComparisonFolder) -> Conclusion:
     return Conclusion(summary=summary, arms=tuple(arms), files=tuple(files))
 
 
-def report_data(folder: ComparisonFolder) -> ReportData:
-    """What surrounds the numbers, read from the folder."""
+def report_data(folder: ComparisonFolder, price: Mapping[str, Any] | None = None) -> ReportData:
+    """What surrounds the numbers, read from the folder.
+
+    Args:
+        price: Rates that win over those of the experiment.
+    """
+    from medalign.reporting.ledger import Price
     from medalign.reporting.report_data import ReportData
     from medalign.reporting.stored import read_surroundings
+    from medalign.scheduling.importance import importances
 
     stored = read_surroundings(folder.path)
     settings = stored.experiment
     names = (BASE, *settings["methods"])
+    trials = _ordered(folder.results(), names)
     return ReportData(
         comparison_id=folder.id,
         experiment=settings["name"],
@@ -86,7 +95,11 @@ def report_data(folder: ComparisonFolder) -> ReportData:
         contract=folder.contract or {},
         card=stored.card,
         environment=stored.environment,
-        trials=_ordered(folder.results(), names),
+        trials=trials,
+        validation=_validation(folder, trials, names),
+        importances=importances(folder.path, names),
+        price=Price(**{**settings.get("price", {}), **(price or {})}),
+        is_finished=_has_ended(trials, names),
         questions={question.id: question for question in stored.questions},
         scoring=settings["scoring"],
         majority_baseline=stored.majority_baseline,
@@ -141,6 +154,41 @@ def _num_scored(card: Mapping[str, Any], split: str) -> int | None:
     """Questions of a split that have options; None if the card does not tell."""
     kinds = card.get("splits", {}).get(split, {}).get("kind")
     return None if kinds is None else sum(count for kind, count in kinds.items() if kind != "free_text")
+
+
+def _validation(
+    folder: ComparisonFolder, trials: Sequence[TrialResult], methods: Iterable[str]
+) -> dict[str, tuple[Prediction, ...]]:
+    """For each method what its best setting answered to the validation questions, where it was kept."""
+    from medalign.evaluation.predictions import read_parquet
+
+    kept = {}
+    for method in methods:
+        of_method = [trial for trial in trials if trial.spec.method == method]
+        refit = next((t for t in of_method if t.spec.stage == "refit" and t.status == "completed"), None)
+        if refit is None:
+            continue
+        files = [folder.trial_folder(refit.spec.trial_id) / VALIDATION_FILE]
+        files += [
+            folder.trial_folder(trial.spec.trial_id) / PREDICTIONS_FILE
+            for trial in of_method
+            if trial.spec.stage == "search" and dict(trial.spec.setting) == dict(refit.spec.setting)
+        ]
+        file = next((file for file in files if file.is_file()), None)
+        if file is not None:
+            kept[method] = read_parquet(file)
+    return kept
+
+
+def _has_ended(trials: Sequence[TrialResult], methods: Sequence[str]) -> bool:
+    """Whether every method has answered the test questions, or nothing of it is left that could."""
+
+    def ended(method: str) -> bool:
+        of_method = [trial for trial in trials if trial.spec.method == method]
+        failed = bool(of_method) and all(trial.status == "failed" for trial in of_method)
+        return failed or any(trial.spec.stage == "refit" for trial in of_method)
+
+    return all(map(ended, methods))
 
 
 def _validation_score(search: Sequence[TrialResult], refit: TrialResult) -> float | None:

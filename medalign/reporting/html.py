@@ -5,51 +5,29 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from typing import Any
 
-from medalign.records import ArmResult
+from medalign.records import BASE
+from medalign.reporting import error_rows, ledger, wording
 from medalign.reporting import rows as table_rows
-from medalign.reporting import wording
+from medalign.reporting.drawing import Plot, make_looks
+from medalign.reporting.findings import Findings
 from medalign.reporting.plain_words import explain
-from medalign.reporting.plots import Plot
+from medalign.reporting.plots import AXIS_WORDS, cost_text
 from medalign.reporting.report_data import ReportData
 
-if TYPE_CHECKING:
-    from medalign.stats.comparison import ComparisonSummary
-
-FLIPS_SHOWN = 40
+FLIPS_SHOWN = 150
+FLIPS_CHARS = (
+    1_200_000  # of all flips shown, so that the page stays under 5 MiB whatever the passages' length
+)
+MISTAKES_SHOWN = 12
 _LIST_ITEMS = 20
-
-# Sorts a table by the column whose heading is pressed. The page's security policy lets this text run and no
-# other, so nothing that a question smuggles in can.
-_SCRIPT = """
-for (const button of document.querySelectorAll("table.sortable th button")) {
-  button.addEventListener("click", () => {
-    const heading = button.closest("th"), table = button.closest("table"), body = table.tBodies[0];
-    const column = [...heading.parentNode.children].indexOf(heading), isNumber = button.dataset.sort === "number";
-    const up = isNumber ? heading.ariaSort === "descending" : heading.ariaSort !== "ascending";
-    for (const other of heading.parentNode.children) other.removeAttribute("aria-sort");
-    heading.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const key = (row) => {
-      const cell = row.children[column];
-      if (!isNumber) return cell.textContent.trim();
-      return cell.dataset.value === "" ? null : Number(cell.dataset.value);
-    };
-    const order = (a, b) => {
-      const x = key(a), y = key(b);
-      if (x === null || y === null) return (x === null) - (y === null);
-      return (isNumber ? x - y : x.localeCompare(y)) * (up ? 1 : -1);
-    };
-    body.append(...[...body.rows].sort(order));
-  });
-}
-""".strip()
+_COST_UNITS = {"price": "{currency}", "device_seconds": "GPU time", "cpu_seconds": "CPU time"}
 
 
-def render_html(
-    data: ReportData, summary: ComparisonSummary, arms: Sequence[ArmResult], plots: Sequence[Plot]
-) -> str:
+def render_html(data: ReportData, findings: Findings, plots: Sequence[Plot]) -> str:
     """The whole page as text; everything that comes from outside is escaped."""
     import jinja2
 
@@ -58,51 +36,153 @@ def render_html(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[[Any], str]] = {
         "percent": wording.percent,
         "points": lambda fraction: _minus(wording.points(fraction)),
         "minus": _minus,
+        "tag": _tag,
     }
-    return environment.get_template("report.html.j2").render(_content(data, summary, arms, plots))
+    environment.filters |= filters
+    return environment.get_template("report.html.j2").render(_content(data, findings, plots))
 
 
-def _content(
-    data: ReportData, summary: ComparisonSummary, arms: Sequence[ArmResult], plots: Sequence[Plot]
-) -> Mapping[str, Any]:
+def _content(data: ReportData, findings: Findings, plots: Sequence[Plot]) -> Mapping[str, Any]:
+    summary, arms = findings.summary, findings.arms
     arm_rows = table_rows.arm_rows(summary, arms)
-    flips = table_rows.flip_rows(data, arms)
+    all_flips = table_rows.flip_rows(data, arms)
+    flips = _within(all_flips, FLIPS_SHOWN, FLIPS_CHARS)
     splits, split_rows = table_rows.card_table(data.card)
-    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
+    script = resources.files("medalign.reporting").joinpath("report.js").read_text(encoding="utf-8").strip()
+    style = resources.files("medalign.reporting").joinpath("report.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    looks = make_looks([arm.arm for arm in arms] + [trial.spec.method for trial in data.trials])
     return {
         "data": data,
         "summary": summary,
+        "findings": findings,
         "wording": wording,
+        "base": BASE,
         "verdict": wording.sentence(summary.verdict, [arm.arm for arm in arms]),
-        "sentences": explain(data, summary, arm_rows),
+        "sentences": explain(data, findings, arm_rows),
         "missing": table_rows.missing_methods(data.trials, arms),
         "arm_rows": arm_rows,
+        "found": {arm.arm: arm for arm in summary.arms},
+        "colours": {name: look.colour for name, look in looks.items()},
+        "bars": _bars(arm_rows, summary.majority_baseline),
         "settings": {row["arm"]: wording.setting(json.loads(row["best_setting"])) for row in arm_rows},
         "has": {name: any(row[name] is not None for row in arm_rows) for name in ("macro_f1", "token_f1")},
         "level": f"{arm_rows[0]['level']:.0%}" if arm_rows else "",
         "num_seeds": max((row["num_seeds"] for row in arm_rows), default=0),
         "trials_a_method": max((row["num_trials"] for row in arm_rows), default=0),
         "pair_rows": table_rows.pair_rows(summary),
+        "places": {rank.arm: rank for rank in summary.ranks},
         "plots": plots,
+        "source_names": [str(source).partition(":")[0] for source in data.card.get("sources", ())],
+        "ledger": findings.ledger,
+        "cost_rows": ledger.arm_rows(findings.ledger),
+        "cost_trials": ledger.trial_rows(findings.ledger),
+        "cost_unit": _COST_UNITS[findings.ledger.axis].format(currency=findings.ledger.price.currency),
+        "cost_short": lambda value: _short_cost(findings.ledger, value),
+        "cost_text": lambda value: cost_text(findings.ledger, value),
+        "axis": AXIS_WORDS[findings.ledger.axis].format(currency=findings.ledger.price.currency),
+        "cost_has": _cost_columns(findings.ledger),
         "splits": splits,
         "split_rows": split_rows,
         "card_rest": {name: value for name, value in data.card.items() if name != "splits" or not splits},
         "trial_rows": table_rows.trial_rows(data.trials),
         "specialty_rows": table_rows.specialty_rows(summary),
         "few": table_rows.FEW_QUESTIONS,
-        "flips": flips[:FLIPS_SHOWN],
-        "num_flips": len(flips),
+        "error_pairs": sorted(findings.errors.pairs, key=lambda pair: pair.second != BASE),
+        "slices": _told_slices(findings),
+        "patterns": [row for row in error_rows.pattern_rows(findings.errors) if not row["undefined"]],
+        "mistakes": _sure_mistakes(data, findings),
+        "oracle": error_rows.oracle_row(findings.errors),
+        "flips": flips,
+        "num_flips": len(all_flips),
+        "flip_specialties": sorted({flip["specialty"] for flip in flips}),
         "num_questions": summary.num_questions,
         "list_items": _LIST_ITEMS,
-        "script": _SCRIPT,
+        "style": style,
+        "script": script,
         "script_hash": f"sha256-{digest}",
     }
+
+
+def _bars(rows: Sequence[table_rows.Row], majority: float | None) -> Mapping[str, Any]:
+    """Where on a common scale each arm's interval and mark lie, in percent of the bar's width."""
+    values = [row[key] for row in rows for key in ("accuracy_low", "accuracy_high")]
+    values += [majority] if majority is not None else []
+    if not values:
+        return {}
+    low, high = min(values), max(values)
+    pad = max((high - low) * 0.06, 0.005)
+    low, span = max(0.0, low - pad), max(min(1.0, high + pad) - max(0.0, low - pad), 1e-9)
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / span, 2)
+
+    return {
+        "majority": None if majority is None else place(majority),
+        **{
+            row["arm"]: {
+                "low": place(row["accuracy_low"]),
+                "width": round(place(row["accuracy_high"]) - place(row["accuracy_low"]), 2),
+                "at": place(row["accuracy"]),
+            }
+            for row in rows
+        },
+    }
+
+
+def _told_slices(findings: Findings) -> list[table_rows.Row]:
+    """The parts of the questions with an interval, for each arm against the base."""
+    rows = error_rows.slice_rows(findings.errors, findings.arms)
+    return [row for row in rows if row["second"] == BASE and not row["undefined"]]
+
+
+def _sure_mistakes(data: ReportData, findings: Findings) -> list[table_rows.Row]:
+    """The surest wrong answers, each arm and question once, with the question's text."""
+    rows: dict[tuple[str, str], table_rows.Row] = {}
+    for row in error_rows.confident_error_rows(findings.errors):
+        question = data.questions.get(row["question_id"])
+        rows.setdefault(
+            (row["arm"], row["question_id"]), {**row, "question": question.text if question else ""}
+        )
+    return list(rows.values())[:MISTAKES_SHOWN]
+
+
+def _cost_columns(book: ledger.Ledger) -> Mapping[str, bool]:
+    total = book.grand_total
+    return {
+        "device": total.device_seconds > 0,
+        "flops": total.train_flops + total.score_flops > 0,
+        "energy": total.energy_joules is not None,
+        "price": book.price.is_given,
+        "shared": bool(book.shared),
+    }
+
+
+def _within(rows: Sequence[table_rows.Row], number: int, characters: int) -> list[table_rows.Row]:
+    kept: list[table_rows.Row] = []
+    for row in rows[:number]:
+        characters -= len(row["question"]) + len(row["context"]) + sum(map(len, row["options"])) + 1500
+        if characters < 0:
+            break
+        kept.append(row)
+    return kept
+
+
+def _short_cost(book: ledger.Ledger, value: float) -> str:
+    return f"{value:,.2f}" if book.axis == "price" else wording.duration(value)
 
 
 def _minus(text: str) -> str:
     """The typographic minus, as wide as a plus, before digits."""
     return text.replace("-", "\u2212") if any(letter.isdigit() for letter in text) else text
+
+
+def _tag(verdict: str | None) -> str:
+    """The class of a verdict's label."""
+    if verdict and verdict.startswith("equivalent"):
+        return "same"
+    return verdict if verdict in ("better", "worse") else ""

@@ -1,90 +1,81 @@
-"""The plots of a report, drawn by matplotlib without any shared state.
-
-Each plot is an SVG for the page, whose text and lines take the page's colours (so that it can be read in dark mode),
-and a PNG for slides and papers.
-"""
+"""The plots of a report that show what was found: differences, accuracies, cost, specialties, calibration."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from medalign.records import BASE, ArmResult, TrialResult
+from medalign.records import BASE
 from medalign.reporting import wording
+from medalign.reporting.course_plots import course_plots
+from medalign.reporting.drawing import (
+    BASE_COLOUR,
+    COLOURS,
+    INK,
+    WIDE_INCHES,
+    WIDTH_INCHES,
+    Canvas,
+    Look,
+    Plot,
+    make_looks,
+    plot,
+    style,
+)
+from medalign.reporting.findings import Findings
+from medalign.reporting.ledger import Ledger
 from medalign.reporting.report_data import ReportData
 from medalign.reporting.rows import base_first, pair_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
+    from medalign.reporting.reliability import ArmReliability
     from medalign.stats.comparison import ComparisonSummary
 
-# Okabe and Ito's palette (https://jfly.uni-koeln.de/color/), in an order that keeps 3:1 contrast on white and on
-# near-black; every arm has a shape of its own besides.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-_SHAPES = ("o", "s", "^", "D", "v", "P")
-_BASE_COLOUR = "#808080"
-# Stand for the page's colours: nothing else in a plot has these values.
-_INK = "#1b1c1d"
-_LINE = "#c9cacb"
-_WIDTH_INCHES = 5.6
-_PNG_DPI = 200
+MAX_SPECIALTIES = 24
+LEAST_COVERAGE = 0.05  # of the questions; what lies left of it is a handful of answers
 
 
-class Plot(NamedTuple):
-    """One drawn plot.
-
-    Attributes:
-        svg: An `svg` element to be put into a page, without any address in it.
-        caption: What is to be seen, and how to read it.
-    """
-
-    name: str
-    title: str
-    caption: str
-    svg: str
-    png: bytes
-
-
-@dataclass(frozen=True)
-class _Look:
-    colour: str
-    shape: str
-
-
-def draw_plots(data: ReportData, summary: ComparisonSummary, arms: Sequence[ArmResult]) -> list[Plot]:
+def draw_plots(data: ReportData, findings: Findings) -> list[Plot]:
     """All plots for which there is something to show."""
-    looks = _looks([arm.arm for arm in arms] + [trial.spec.method for trial in data.trials])
-    plots = [accuracy_plot(data, summary, looks)]
-    if summary.pairs:
-        plots.insert(0, forest_plot(summary))
-    plots.append(cost_plot(summary, arms, looks))
-    searched = [trial for trial in data.trials if trial.spec.stage == "search" and _curve(trial)]
-    if searched:
-        plots.append(search_plot(searched, looks))
-    return plots
+    summary, arms = findings.summary, findings.arms
+    looks = make_looks([arm.arm for arm in arms] + [trial.spec.method for trial in data.trials])
+    plots = [forest_plot(summary)] if summary.pairs else []
+    plots += [accuracy_plot(data, summary, looks), cost_plot(findings, looks)]
+    if findings.reliability:
+        plots.append(reliability_plot(findings.reliability, looks))
+        plots.append(coverage_plot(findings.reliability, looks))
+    if any(len(arm.by_specialty) > 1 for arm in summary.arms):
+        plots.append(specialty_plot(summary, looks))
+    return plots + course_plots(data, looks)
 
 
 def forest_plot(summary: ComparisonSummary) -> Plot:
     """The difference of every pair of arms with its interval."""
     rows = pair_rows(summary)
+    margin = 100 * summary.margin
 
-    def draw(figure: Figure) -> None:
-        axes = _axes(figure)
-        axes.axvline(0, color=_INK, linewidth=1)
+    def draw(canvas: Canvas) -> None:
+        axes = canvas.axes()
+        axes.axvspan(-margin, margin, color=BASE_COLOUR, alpha=0.14, linewidth=0)
+        axes.axvline(0, color=INK, linewidth=1)
         for place, row in enumerate(reversed(rows)):
             clear = row["verdict"] in ("better", "worse")
-            colour = _COLOURS[0] if clear else _BASE_COLOUR
+            alike = row["verdict"].startswith("equivalent")
+            colour = COLOURS[0] if clear else COLOURS[2] if alike else BASE_COLOUR
             low, middle, high = (
                 100 * row[key] for key in ("difference_low", "difference", "difference_high")
             )
-            axes.plot([low, high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
-            axes.plot(middle, place, marker="o" if clear else "D", color=colour, markersize=7)
-            text = f"{wording.points(row['difference'])}, p {_equals(wording.p_value(row['p_corrected']))}"
+            text = f"{wording.points(row['difference'])}, p {equals(wording.p_value(row['p_corrected']))}"
+            tip = (
+                f"{row['first']} less {row['second']}: {wording.points(row['difference'])} points "
+                f"{wording.points_range(row['difference_low'], row['difference_high'])}, "
+                f"corrected p {equals(wording.p_value(row['p_corrected']))}: {row['verdict']}"
+            )
+            line = axes.plot([low, high], [place, place], color=colour, linewidth=2.4, solid_capstyle="butt")
+            shape = "o" if clear else "s" if alike else "D"
+            line += axes.plot(middle, place, marker=shape, color=colour, markersize=7)
+            canvas.mark(line, tip=tip)
             axes.annotate(text, (1.02, place), xycoords=axes.get_yaxis_transform(), va="center", fontsize=9.5)
         axes.set_yticks(range(len(rows)), [f"{row['first']} - {row['second']}" for row in reversed(rows)])
         axes.set_ylim(-0.6, len(rows) - 0.3)
@@ -92,25 +83,38 @@ def forest_plot(summary: ComparisonSummary) -> Plot:
 
     caption = (
         "Each line is the range of differences that the data allow for that pair alone. Blue circles: a difference "
-        "is shown, with Holm's correction for the number of pairs; grey diamonds: which arm is better stays open."
+        "is shown, with Holm's correction for the number of pairs; green squares: shown to be too small to matter "
+        f"(within {margin:g} points, the grey band); grey diamonds: not enough data to say."
     )
-    return _plot("differences", "Differences between arms", caption, draw, 1.1 + 0.55 * len(rows))
+    return plot("differences", "Differences between arms", caption, draw, 1.1 + 0.5 * len(rows))
 
 
-def accuracy_plot(data: ReportData, summary: ComparisonSummary, looks: dict[str, _Look]) -> Plot:
+def accuracy_plot(data: ReportData, summary: ComparisonSummary, looks: Mapping[str, Look]) -> Plot:
     """The accuracy of every arm with its interval, its seeds, and what guessing would score."""
     items = sorted(summary.arms, key=lambda item: item.arm != BASE)
 
-    def draw(figure: Figure) -> None:
-        axes = _axes(figure)
+    def draw(canvas: Canvas) -> None:
+        axes = canvas.axes()
         for place, item in enumerate(reversed(items)):
             look = looks[item.arm]
-            interval = [100 * item.accuracy_interval.low, 100 * item.accuracy_interval.high]
-            axes.plot(interval, [place, place], color=look.colour, linewidth=2.4, solid_capstyle="butt")
-            if len(item.accuracy_by_seed) > 1:
-                seeds = [100 * share for share in item.accuracy_by_seed]
-                axes.plot(seeds, [place] * len(seeds), "|", color=look.colour, markersize=12, alpha=0.8)
-            axes.plot(100 * item.accuracy, place, look.shape, color=look.colour, markersize=8)
+            low, high = item.accuracy_interval.low, item.accuracy_interval.high
+            seeds = [100 * share for share in item.accuracy_by_seed]
+            drawn = axes.plot(
+                [100 * low, 100 * high],
+                [place, place],
+                color=look.colour,
+                linewidth=2.4,
+                solid_capstyle="butt",
+            )
+            if len(seeds) > 1:
+                drawn += axes.plot(
+                    seeds, [place] * len(seeds), "|", color=look.colour, markersize=12, alpha=0.8
+                )
+            drawn += axes.plot(100 * item.accuracy, place, look.shape, color=look.colour, markersize=8)
+            tip = f"{item.arm}: {wording.percent(item.accuracy)} {wording.percent_range(low, high)}"
+            if len(seeds) > 1:
+                tip += "; seeds " + ", ".join(f"{share:.1f}" for share in seeds)
+            canvas.mark(drawn, arm=item.arm, tip=tip)
             label = wording.percent(item.accuracy)
             axes.annotate(
                 label, (100 * item.accuracy, place), (0, 9), textcoords="offset points", ha="center"
@@ -124,153 +128,229 @@ def accuracy_plot(data: ReportData, summary: ComparisonSummary, looks: dict[str,
         "Accuracy on the test questions with its interval; small strokes are single seeds. An arm that does not "
         "clear the majority line has shown no more than a feeling for which answer is frequent."
     )
-    return _plot("accuracy", "Accuracy of each arm", caption, draw, 1.5 + 0.55 * len(items))
+    return plot("accuracy", "Accuracy of each arm", caption, draw, 1.5 + 0.55 * len(items))
 
 
 def _baselines(axes: Axes, majority: float | None, chance: float | None) -> None:
     lines = ((majority, "always the most frequent answer", "--"), (chance, "guessing", ":"))
     drawn = False
-    for value, label, style in lines:
+    for value, label, line_style in lines:
         if value is not None:
             text = f"{label} ({wording.percent(value)})"
-            axes.axvline(100 * value, color=_INK, linestyle=style, linewidth=1.2, label=text)
+            axes.axvline(100 * value, color=INK, linestyle=line_style, linewidth=1.2, label=text)
             drawn = True
     if drawn:
         axes.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=2, frameon=False, fontsize=9)
 
 
-def cost_plot(summary: ComparisonSummary, arms: Sequence[ArmResult], looks: dict[str, _Look]) -> Plot:
-    """Accuracy against the seconds that an arm took to find, train and score."""
-    from matplotlib.ticker import LogLocator, NullLocator
-
+def cost_plot(findings: Findings, looks: Mapping[str, Look]) -> Plot:
+    """Accuracy against the whole cost of each arm, with the Pareto front."""
+    summary, ledger = findings.summary, findings.ledger
     found = {item.arm: item for item in summary.arms}
+    # A logarithmic axis has no place for zero.
+    cost = {arm: max(ledger.on_axis(ledger.arms[arm].total), 1e-3) for arm in found}
 
-    def draw(figure: Figure) -> None:
-        axes = _axes(figure, grid="both")
-        for arm in base_first(arms):
+    def draw(canvas: Canvas) -> None:
+        axes = canvas.axes(grid="both")
+        front = sorted((cost[arm], 100 * found[arm].accuracy) for arm in findings.front)
+        if front:
+            steps = [(x, y) for x, y in front] + [(max(cost.values()) * 1.6, front[-1][1])]
+            xs, ys = zip(*steps, strict=True)
+            axes.step(xs, ys, where="post", color=INK, linewidth=1.1, linestyle="--", alpha=0.7)
+        for arm in base_first(findings.arms):
             item, look = found[arm.arm], looks[arm.arm]
-            total = arm.cost + arm.search_cost
-            # A logarithmic axis has no place for zero.
-            seconds = max(total.train_seconds + total.score_seconds, 0.1)
-            accuracy = 100 * item.accuracy
-            below, above = (
-                accuracy - 100 * item.accuracy_interval.low,
-                100 * item.accuracy_interval.high - accuracy,
+            x, y = cost[arm.arm], 100 * item.accuracy
+            low, high = 100 * item.accuracy_interval.low, 100 * item.accuracy_interval.high
+            on_front = arm.arm in findings.front
+            drawn = axes.plot([x, x], [low, high], color=look.colour, linewidth=1.6)
+            drawn += axes.plot(
+                x,
+                y,
+                look.shape,
+                color=look.colour,
+                markersize=9,
+                markerfacecolor=look.colour if on_front else "none",
+                markeredgewidth=1.6,
             )
-            error = [[max(below, 0.0)], [max(above, 0.0)]]
-            axes.errorbar(
-                seconds, accuracy, error, fmt=look.shape, color=look.colour, markersize=8, elinewidth=1.6
-            )
-            axes.annotate(arm.arm, (seconds, accuracy), (9, 5), textcoords="offset points")
-        axes.set_xscale("log")
-        axes.margins(x=0.2)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("seconds of training and scoring, search included (log scale)")
+            share = findings.front_probability.get(arm.arm)
+            tip = f"{arm.arm}: {wording.percent(item.accuracy)} for {cost_text(ledger, cost[arm.arm])}"
+            tip += f"; on the front in {share:.0%} of redraws of the questions" if share is not None else ""
+            canvas.mark(drawn, arm=arm.arm, tip=tip)
+            axes.annotate(arm.arm, (x, y), (9, 5), textcoords="offset points")
+        _log_axis(axes)
+        axes.set_xlabel(f"{AXIS_WORDS[ledger.axis].format(currency=ledger.price.currency)} (log scale)")
         axes.set_ylabel("test accuracy, percent")
 
     caption = (
-        "Up is more accurate, left is cheaper. Stopped and failed trials are paid for too and counted in."
+        "Up is more accurate, left is cheaper; search, refits over all seeds, stopped and failed trials and shared "
+        "work are all paid for. Filled marks and the dashed line are the Pareto front: nothing here is both cheaper "
+        "and better. Where intervals overlap, another set of questions could move an arm on or off it."
     )
-    return _plot("cost", "Accuracy and cost", caption, draw, 3.4)
+    return plot("cost", "Accuracy and cost", caption, draw, 3.4)
 
 
-def search_plot(trials: Sequence[TrialResult], looks: dict[str, _Look]) -> Plot:
-    """Validation accuracy over the budget of every search trial, one panel a method."""
-    methods = list(dict.fromkeys(trial.spec.method for trial in trials))
+AXIS_WORDS = {
+    "price": "price of the whole arm, {currency}",
+    "device_seconds": "GPU seconds of the whole arm",
+    "cpu_seconds": "CPU core seconds of the whole arm",
+}
 
-    def draw(figure: Figure) -> None:
-        panels = figure.subplots(len(methods), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-        for axes, method in zip(panels, methods, strict=True):
-            _style(axes, grid="y")
-            for trial in (trial for trial in trials if trial.spec.method == method):
-                _draw_curve(axes, trial, looks[method])
-            axes.set_title(method, loc="left", fontsize=10.5, fontweight="bold")
-            axes.set_xlim(0, 1.06)
-        panels[len(methods) // 2].set_ylabel("validation accuracy, percent")
-        panels[-1].set_xlabel("share of the trial's budget")
+
+def cost_text(ledger: Ledger, value: float) -> str:
+    """A cost on the ledger's axis in words."""
+    if ledger.axis == "price":
+        return wording.money(value, ledger.price.currency)
+    return wording.duration(value) + (" of GPU" if ledger.axis == "device_seconds" else " of one CPU core")
+
+
+def _log_axis(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.margins(x=0.2)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def reliability_plot(reliability: Sequence[ArmReliability], looks: Mapping[str, Look]) -> Plot:
+    """Confidence against accuracy, one panel an arm."""
+    columns = len(reliability) if len(reliability) <= 4 else 3
+    lines = -(-len(reliability) // columns)
+    least = min(part.confidence for item in reliability for part in item.bins)
+    start = max(0, 10 * int(10 * least) - 5)
+
+    def draw(canvas: Canvas) -> None:
+        panels = canvas.figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, item in zip(panels.flat, reliability, strict=False):
+            style(axes, grid="both")
+            look = looks[item.arm]
+            axes.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle=":")
+            for part in item.bins:
+                x, y = 100 * part.confidence, 100 * part.accuracy
+                tip = (
+                    f"{item.arm}: said {x:.0f}% sure, right {y:.0f}% {wording.percent_range(part.low, part.high)} "
+                    f"({part.num_questions} answers)"
+                )
+                drawn = axes.plot(
+                    [x, x], [100 * part.low, 100 * part.high], color=look.colour, linewidth=1.4, alpha=0.7
+                )
+                drawn += axes.plot(x, y, look.shape, color=look.colour, markersize=6)
+                canvas.mark(drawn, arm=item.arm, tip=tip)
+            axes.set_title(f"{item.arm}, ECE {item.ece:.2f}", loc="left", fontsize=10, fontweight="bold")
+            axes.set_xlim(start, 102)
+            axes.set_ylim(-2, 102)
+        for axes in panels.flat[len(reliability) :]:
+            axes.set_visible(False)
+        canvas.figure.supxlabel("confidence in the chosen answer, percent", fontsize=10.5)
+        canvas.figure.supylabel("answered correctly, percent", fontsize=10.5)
 
     caption = (
-        "Every setting that was searched. A line that ends early was stopped (cross) or failed (open circle). "
-        "Settings were chosen on these validation questions, so these numbers are too hopeful; the test is above."
+        "Each mark holds about as many answers; its line is a 95% interval. On the dotted line an arm is right as "
+        "often as it is sure; below it, it is surer than it should be. ECE, the expected calibration error, is the "
+        "mean distance from the line; it cannot fall to 0 with so few answers a mark."
     )
-    return _plot("search", "Search", caption, draw, 0.7 + 1.5 * len(methods))
+    height = 0.7 + lines * (1.7 if columns == 4 else 2.2)
+    width = WIDE_INCHES if columns > 2 else WIDTH_INCHES
+    return plot("reliability", "Confidence against correctness", caption, draw, height, width=width)
 
 
-def _draw_curve(axes: Axes, trial: TrialResult, look: _Look) -> None:
-    shares, scores = zip(*_curve(trial), strict=True)
-    axes.plot(shares, scores, color=look.colour, alpha=0.75, linewidth=1.6, marker=".", markersize=5)
-    end = {"completed": look.shape, "stopped": "X", "failed": "o"}[trial.status]
-    fill = "none" if trial.status == "failed" else look.colour
-    axes.plot(shares[-1], scores[-1], end, color=look.colour, markerfacecolor=fill, markersize=7)
+def coverage_plot(reliability: Sequence[ArmReliability], looks: Mapping[str, Look]) -> Plot:
+    """Accuracy among the answers that an arm is surest of."""
+
+    def draw(canvas: Canvas) -> None:
+        axes = canvas.axes(grid="both")
+        ends: list[tuple[float, str]] = []
+        for item in reliability:
+            look = looks[item.arm]
+            points = [point for point in item.coverage if point[0] >= LEAST_COVERAGE]
+            xs = [100 * coverage for coverage, _ in points]
+            ys = [100 * (1 - risk) for _, risk in points]
+            canvas.mark(axes.plot(xs, ys, color=look.colour, linewidth=1.8, label=item.arm), arm=item.arm)
+            ends.append((ys[-1], item.arm))
+        low, high = axes.get_ylim()
+        for y, arm in _apart(sorted(ends), (high - low) / 14):
+            axes.annotate(arm, (101.5, y), va="center", color=looks[arm].colour, fontsize=9.5)
+        axes.set_xlim(0, 112)
+        axes.set_xlabel("answers given, the surest first, percent of the questions")
+        axes.set_ylabel("of these correct, percent")
+
+    caption = (
+        "If an arm answered only where it is surest and left the rest to a person. A line that falls from left to "
+        "right belongs to a confidence that means something. The far left rests on few questions."
+    )
+    return plot("coverage", "What abstaining would gain", caption, draw, 3.0)
 
 
-def _curve(trial: TrialResult) -> list[tuple[float, float]]:
-    points = [(progress.budget_share, 100 * progress.score) for progress in trial.history]
-    if not points and trial.score is not None:
-        points = [(1.0, 100 * trial.score)]
-    return points
+def _apart(ends: Sequence[tuple[float, str]], gap: float) -> list[tuple[float, str]]:
+    """Labels moved up as far as they would lie on each other; from the lowest to the highest."""
+    placed: list[tuple[float, str]] = []
+    for y, text in ends:
+        placed.append((max(y, placed[-1][0] + gap) if placed else y, text))
+    return placed
 
 
-def _looks(names: Sequence[str]) -> dict[str, _Look]:
-    looks = {BASE: _Look(_BASE_COLOUR, "o")}
-    for number, name in enumerate(name for name in dict.fromkeys(names) if name != BASE):
-        looks[name] = _Look(_COLOURS[number % len(_COLOURS)], _SHAPES[(number + 1) % len(_SHAPES)])
-    return looks
+def specialty_plot(summary: ComparisonSummary, looks: Mapping[str, Look]) -> Plot:
+    """Partially pooled accuracy of each arm in each specialty."""
+    arms = sorted(summary.arms, key=lambda item: item.arm != BASE)
+    sizes = arms[0].by_specialty
+    names = sorted(sizes, key=lambda name: (-sizes[name].num_questions, name))[:MAX_SPECIALTIES]
+    step = 0.8 / max(len(arms), 1)
+
+    def draw(canvas: Canvas) -> None:
+        axes = canvas.axes()
+        for number, item in enumerate(arms):
+            look = looks[item.arm]
+            overall = axes.axvline(100 * item.accuracy, color=look.colour, linewidth=0.9, alpha=0.6)
+            canvas.mark([overall], arm=item.arm)
+            for place, name in enumerate(reversed(names)):
+                pooled = item.pooled_specialties.get(name)
+                if pooled is None:
+                    continue
+                y = place + 0.4 - step * (number + 0.5)
+                drawn = axes.plot(
+                    [100 * pooled.interval.low, 100 * pooled.interval.high],
+                    [y, y],
+                    color=look.colour,
+                    linewidth=1.6,
+                    solid_capstyle="butt",
+                )
+                label = item.arm if place == 0 else None
+                drawn += axes.plot(
+                    100 * pooled.mean,
+                    y,
+                    look.shape,
+                    color=look.colour,
+                    markersize=4.5,
+                    label=label,
+                    linestyle="none",
+                )
+                tip = (
+                    f"{item.arm} in {name}: {wording.percent(pooled.mean)} "
+                    f"{wording.percent_range(pooled.interval.low, pooled.interval.high)} pooled, "
+                    f"{wording.percent(item.by_specialty[name].accuracy)} by itself "
+                    f"({item.by_specialty[name].num_questions} questions)"
+                )
+                canvas.mark(drawn, arm=item.arm, tip=tip)
+        labels = [f"{wording.clipped(name, 30)} ({sizes[name].num_questions})" for name in reversed(names)]
+        axes.set_yticks(range(len(names)), labels)
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.set_xlabel("test accuracy, percent")
+        axes.legend(
+            loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=min(6, len(arms)), frameon=False, fontsize=9
+        )
+
+    rest = len(sizes) - len(names)
+    caption = (
+        "Accuracy in each specialty (number of questions in brackets), each drawn towards the arm's overall accuracy "
+        "(upright line) the more, the fewer questions it has. An interval that holds the upright line shows neither "
+        "a strength nor a weakness."
+    )
+    caption += f" The {len(names)} largest; {rest} more are in the table." if rest else ""
+    height = 1.2 + max(0.34, 0.13 * len(arms) + 0.1) * len(names)
+    return plot("specialties", "By specialty, partially pooled", caption, draw, height, width=WIDE_INCHES)
 
 
-def _equals(p: str) -> str:
+def equals(p: str) -> str:
+    """`= 0.034` and `< 0.001`, as they stand after a p."""
     return p if p.startswith("<") else f"= {p}"
-
-
-def _axes(figure: Figure, grid: Any = "x") -> Axes:
-    axes = figure.add_subplot()
-    _style(axes, grid)
-    return axes
-
-
-def _style(axes: Axes, grid: Any) -> None:
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(length=0)
-    axes.grid(axis=grid, color=_LINE, linewidth=0.8)
-    axes.set_axisbelow(True)
-
-
-def _plot(name: str, title: str, caption: str, draw: Callable[[Figure], None], height: float) -> Plot:
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    settings = {
-        "font.size": 10.5,
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        **dict.fromkeys(
-            ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), _INK
-        ),
-    }
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(_WIDTH_INCHES, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure)
-        svg, png = io.StringIO(), io.BytesIO()
-        figure.savefig(svg, format="svg", transparent=True, metadata={"Date": None})
-        figure.savefig(png, format="png", dpi=_PNG_DPI, facecolor="white")
-    return Plot(name, title, caption, _embedded(svg.getvalue(), name, f"{title}. {caption}"), png.getvalue())
-
-
-def _embedded(svg: str, name: str, label: str) -> str:
-    """The svg element alone, with ids of its own, the page's colours and no address."""
-    from html import escape
-
-    element = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    element = re.sub(r'\sxmlns(:xlink)?="[^"]*"', "", element).replace("xlink:href", "href")
-    element = re.sub(r'\bid="', f'id="{name}-', element)
-    element = element.replace('href="#', f'href="#{name}-').replace("url(#", f"url(#{name}-")
-    element = re.sub(_INK, "currentColor", element, flags=re.IGNORECASE)
-    element = re.sub(_LINE, "var(--line)", element, flags=re.IGNORECASE)
-    # The size comes from the page; the view box keeps the proportions.
-    element = re.sub(r'(<svg[^>]*?)\s(?:width|height)="[^"]*"', r"\1", element, count=1)
-    element = re.sub(r'(<svg[^>]*?)\s(?:width|height)="[^"]*"', r"\1", element, count=1)
-    return element.replace("<svg", f'<svg role="img" aria-label="{escape(label)}"', 1)

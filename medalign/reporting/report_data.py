@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
-from medalign.records import Question, TrialResult
+from medalign.records import Prediction, Question, TrialResult
+from medalign.reporting.ledger import Price
+
+
+class Explained(Protocol):
+    """How much of the spread in validation scores each searched setting explains; see `scheduling.importance`."""
+
+    @property
+    def shares(self) -> Mapping[str, float]: ...
+
+    @property
+    def num_trials(self) -> int: ...
+
+    @property
+    def why_not(self) -> str: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +39,10 @@ class ReportData:
         questions: The test questions by id.
         method_names: What was compared, the base first; methods without an arm are among them.
         settings: Every setting of the experiment, as plain values.
+        validation: For an arm what the search trial with its setting answered to the validation questions.
+        importances: For a method what its searched settings explain of the spread in validation accuracy.
+        price: Rates for machine time.
+        is_finished: Whether all trials have ended; else the report is of the arms so far.
         majority_baseline: Accuracy on the test of always answering what was most frequent in training.
         scoring: Which of a prediction's two choices counts.
         stated_detectable_difference: The minimum detectable difference, a fraction, that was stated before the
@@ -42,6 +60,10 @@ class ReportData:
     questions: Mapping[str, Question] = field(default_factory=dict)
     method_names: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    validation: Mapping[str, Sequence[Prediction]] = field(default_factory=dict)
+    importances: Mapping[str, Explained] = field(default_factory=dict)
+    price: Price = field(default_factory=Price)
+    is_finished: bool = True
     majority_baseline: float | None = None
     scoring: Literal["raw", "normalised"] = "normalised"
     stated_detectable_difference: float | None = None

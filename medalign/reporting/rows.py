@@ -82,6 +82,7 @@ def pair_rows(summary: ComparisonSummary) -> list[Row]:
             "difference_high": pair.interval.high,
             "p": pair.p,
             "p_corrected": pair.p_corrected,
+            "p_equivalence_corrected": pair.p_equivalence_corrected,
             "num_questions": pair.num_questions,
             "num_first_only": pair.num_first_only,
             "num_second_only": pair.num_second_only,
@@ -129,16 +130,76 @@ def missing_methods(trials: Sequence[TrialResult], arms: Sequence[ArmResult]) ->
 
 
 def specialty_rows(summary: ComparisonSummary) -> list[Row]:
-    """One row a specialty, the largest first: its number of questions and each arm's accuracy and interval."""
+    """One row a specialty, the largest first: its number of questions, and each arm's bare and pooled accuracy.
+
+    With one specialty there is nothing to pool: its own accuracy and interval stand in both places.
+    """
     by_specialty: dict[str, Row] = {}
     for arm in sorted(summary.arms, key=lambda item: item.arm != BASE):
         for specialty, (num_questions, accuracy, interval) in arm.by_specialty.items():
             row = by_specialty.setdefault(
                 specialty, {"specialty": specialty, "num_questions": num_questions, "arms": {}}
             )
-            row["arms"][arm.arm] = {"accuracy": accuracy, "low": interval.low, "high": interval.high}
+            pooled = arm.pooled_specialties.get(specialty)
+            mean, around = (pooled.mean, pooled.interval) if pooled else (accuracy, interval)
+            row["arms"][arm.arm] = {
+                "accuracy": accuracy,
+                "low": interval.low,
+                "high": interval.high,
+                "pooled": mean,
+                "pooled_low": around.low,
+                "pooled_high": around.high,
+            }
     rows = sorted(by_specialty.values(), key=lambda row: (-row["num_questions"], row["specialty"]))
     return [{**row, "is_small": row["num_questions"] < FEW_QUESTIONS} for row in rows]
+
+
+def specialty_performance(summary: ComparisonSummary) -> list[Row]:
+    """One row a specialty and arm, with the test of its difference to the base."""
+    against_base = {pair.first: pair.by_specialty for pair in summary.pairs if pair.second == BASE}
+    rows = []
+    for row in specialty_rows(summary):
+        for arm, cell in row["arms"].items():
+            found = against_base.get(arm, {}).get(row["specialty"])
+            rows.append(
+                {
+                    "specialty": row["specialty"],
+                    "arm": arm,
+                    "num_questions": row["num_questions"],
+                    "accuracy": cell["accuracy"],
+                    "accuracy_low": cell["low"],
+                    "accuracy_high": cell["high"],
+                    "pooled_accuracy": cell["pooled"],
+                    "pooled_low": cell["pooled_low"],
+                    "pooled_high": cell["pooled_high"],
+                    "difference_to_base": found.difference if found else None,
+                    "p": found.p if found else None,
+                    "p_benjamini_hochberg": found.p_corrected if found else None,
+                }
+            )
+    return rows
+
+
+def comparison_rows(summary: ComparisonSummary, arms: Sequence[ArmResult], costs: Sequence[Row]) -> list[Row]:
+    """One row an arm with everything that a table for a paper could want; `model_comparison.csv`."""
+    by_arm = {row["name"]: row for row in costs}
+    places = {rank.arm: rank for rank in summary.ranks}
+    totals = ["wall_seconds", "device_seconds", "cpu_seconds", "tokens_scored", "train_flops", "score_flops"]
+    totals += ["energy_joules", "price"]
+    others = ["currency", "cost_per_point", "cost_per_point_low", "cost_per_point_high", "flops_per_answer"]
+    rows = []
+    for row in arm_rows(summary, arms):
+        place, cost = places.get(row["arm"]), by_arm[row["arm"]]
+        rows.append(
+            {
+                **row,
+                "best_place": place.best if place else None,
+                "worst_place": place.worst if place else None,
+                **{f"total_{name}": cost[name] for name in totals},
+                **{name: cost[name] for name in others},
+            }
+        )
+    return rows
 
 
 def flip_rows(data: ReportData, arms: Sequence[ArmResult]) -> list[Row]:

@@ -52,6 +52,45 @@ def gib(value: float | None) -> str:
     return UNDEFINED if not value else f"{value:.1f}"
 
 
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit that a person would choose: `48 s`, `7.4 min`, `3.1 h`."""
+    if seconds is None:
+        return UNDEFINED
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
+def flops(value: float | None) -> str:
+    """Floating-point operations with a metric prefix: `3.4 PFLOP`; what was not counted is undefined."""
+    if not value:
+        return UNDEFINED
+    for prefix, size in (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9)):
+        if value >= size:
+            return f"{value / size:.3g} {prefix}FLOP"
+    return f"{value / 1e6:.3g} MFLOP"
+
+
+def energy(joules: float | None) -> str:
+    """Watt-hours, or kilowatt-hours from a thousand on."""
+    if joules is None:
+        return UNDEFINED
+    hours = joules / 3600
+    return f"{hours / 1000:.2f} kWh" if hours >= 1000 else f"{hours:.1f} Wh"
+
+
+def money(value: float | None, currency: str) -> str:
+    """Two decimals, or as many as show the first digit that is not 0."""
+    if value is None:
+        return UNDEFINED
+    return f"{value:,.2f} {currency}" if value >= 0.1 or value == 0 else f"{value:.2g} {currency}"
+
+
+def clipped(text: str, length: int) -> str:
+    """The text, or its beginning with three dots."""
+    return text if len(text) <= length else text[: length - 3].rstrip() + "..."
+
+
 def decimals(value: float | None) -> str:
     """A fraction that is not a percentage, such as F1, with three decimals."""
     return UNDEFINED if value is None else f"{value:.3f}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import random
 from collections.abc import Sequence
@@ -109,7 +108,15 @@ def make_arms(questions: Sequence[Question], shares: dict[str, float] | None = N
                 seeds=seeds,
                 predictions=answered,
                 cost=Cost(
-                    train_seconds=trained / 900, score_seconds=6.5, tokens_trained=trained, peak_gib=1.25
+                    wall_seconds=10 + trained / 800,
+                    cpu_seconds=8 + trained / 850,
+                    train_seconds=trained / 900,
+                    score_seconds=6.5,
+                    tokens_trained=trained,
+                    tokens_scored=9000,
+                    train_flops=8.1e8 * trained,
+                    score_flops=2.4e12,
+                    peak_gib=1.25,
                 ),
                 search_cost=Cost(
                     wall_seconds=60, train_seconds=trained / 500, score_seconds=12.0, peak_gib=1.5
@@ -150,7 +157,20 @@ def make_trials() -> list[TrialResult]:
                     score=history[-1].score,
                     history=history,
                     reason=reason,
-                    cost=Cost(wall_seconds=20, train_seconds=12, tokens_trained=900, peak_gib=1.2),
+                    cost=Cost(
+                        wall_seconds=20,
+                        cpu_seconds=18,
+                        train_seconds=12,
+                        tokens_trained=900,
+                        tokens_scored=4000,
+                        train_flops=0 if method == "icl" else 7.3e11,
+                        score_flops=1.1e12,
+                        peak_gib=1.2,
+                    ),
+                    shared=_shared(number) if method == "dpo" else {},
+                    learning_curve=()
+                    if method == "icl"
+                    else tuple(((step + 1) / 8, 2.0 - 0.1 * step) for step in range(2 * end)),
                 )
             )
     failed = TrialSpec(
@@ -164,6 +184,12 @@ def make_trials() -> list[TrialResult]:
         TrialResult(spec=lost, status="failed", reason="the loss became NaN", remedy="lower the rate")
     )
     return trials
+
+
+def _shared(number: int) -> dict[str, Cost]:
+    """The first DPO trial computes the reference table, the others find it done."""
+    spent = Cost(wall_seconds=9, cpu_seconds=8, score_seconds=9, tokens_scored=2500, score_flops=6e11)
+    return {"reference log-probabilities": spent if number == 0 else Cost()}
 
 
 def make_data(questions: Sequence[Question]) -> ReportData:
@@ -227,7 +253,14 @@ def make_folder(path: Path, arms: Sequence[ArmResult] | None = None) -> Comparis
                 number=number,
             )
             score = 0.45 if arm.arm == "base" else None
-            share = dataclasses.replace(arm.cost, train_seconds=arm.cost.train_seconds / len(arm.seeds))
-            folder.write_result(TrialResult(spec=spec, status="completed", score=score, cost=share))
+            result = TrialResult(
+                spec=spec,
+                status="completed",
+                score=score,
+                cost=arm.cost,
+                folder=f"trials/{spec.trial_id}",
+                shared={"reference log-probabilities": Cost()} if arm.arm == "dpo" else {},
+            )
+            folder.write_result(result)
             write_parquet(folder.trial_folder(spec.trial_id) / "predictions.parquet", list(predictions))
     return folder

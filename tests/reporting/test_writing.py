@@ -12,6 +12,7 @@ import pytest
 
 from medalign.errors import StorageError
 from medalign.records import ArmResult
+from medalign.reporting.findings import derive
 from medalign.reporting.plain_words import explain
 from medalign.reporting.plots import forest_plot
 from medalign.reporting.rows import arm_rows
@@ -95,7 +96,7 @@ def test_verdict_stands_before_everything_else(page):
     arms = samples.make_arms(samples.make_questions())
     verdict = compare(arms).verdict
     assert verdict[1:] in page.text
-    assert page.text.index(verdict[1:]) < page.text.index("The arms")
+    assert page.text.index(verdict[1:]) < page.text.index("Differences between the arms")
 
 
 def test_hostile_question_text_is_shown_and_never_markup(page, source):
@@ -123,10 +124,21 @@ def test_long_lists_of_the_contract_are_cut_with_their_rest_counted(page):
     assert "and 41 more" in page.text
 
 
-def test_page_shows_forty_flips_and_the_table_all(folder, page):
+def test_page_shows_as_many_flips_as_fit_and_the_table_all(folder, source, monkeypatch, tmp_path):
+    from medalign.reporting import html
+
     with open(folder / "flips.csv", newline="", encoding="utf-8") as file:
         flips = list(csv.DictReader(file))
-    assert len(flips) > 40 and page.tags.count("details") == 40
+    assert len(flips) > 40 and source.count('<details class="flip"') == len(flips)
+    monkeypatch.setattr(html, "FLIPS_CHARS", 10_000)
+    questions = samples.make_questions()
+    arms = samples.make_arms(questions)
+    write_report(tmp_path, samples.make_data(questions), compare(arms), arms)
+    shown = (tmp_path / "report.html").read_text().count('<details class="flip"')
+    assert (
+        0 < shown < 10
+        and f"the first {shown} are here, all of them in" in (tmp_path / "report.html").read_text()
+    )
     (hostile,) = (row for row in flips if row["question_id"] == "made-hostile")
     assert hostile["question"] == "'" + samples.HOSTILE_TEXT
 
@@ -139,8 +151,16 @@ def test_results_json_holds_verdict_arms_and_pairs(folder):
 
 def test_plots_are_pictures_and_nothing_unfinished_is_left(folder):
     names = {path.name for path in (folder / "plots").iterdir()}
-    assert names == {"differences.png", "accuracy.png", "cost.png", "search.png"}
-    assert all((folder / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in names)
+    drawn = {"differences", "accuracy", "cost", "reliability", "coverage", "specialties"}
+    drawn |= {"history", "search", "learning"}
+    assert names == {f"{name}.{kind}" for name in drawn for kind in ("png", "svg")}
+    for name in (
+        *(f"plots/{name}.png" for name in drawn),
+        "model_comparison.png",
+        "specialty_performance.png",
+    ):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert all((folder / f"plots/{name}.svg").read_text().startswith("<?xml") for name in drawn)
     assert not list(folder.rglob("*.tmp"))
 
 
@@ -173,8 +193,9 @@ def test_words_do_not_claim_what_only_an_uncorrected_interval_shows():
     (sft,) = (row for row in arm_rows(summary, arms) if row["arm"] == "sft")
     assert sft["verdict"] == "not enough data"
     sft |= {"difference_low": 0.004, "difference_high": 0.2}
+    data = samples.make_data([])
     (sentence,) = (
-        text for text in explain(samples.make_data([]), summary, [sft]) if text.startswith("Whether sft")
+        text for text in explain(data, derive(data, summary, arms), [sft]) if text.startswith("Whether sft")
     )
     assert "is not shown" in sentence and "chance alone" in sentence
 
@@ -183,6 +204,7 @@ def test_words_claim_a_difference_that_the_corrected_test_shows():
     questions = samples.make_questions()
     arms = samples.make_arms(questions, {"base": 0.2, "sft": 0.9})
     summary = compare(arms)
-    sentences = " ".join(explain(samples.make_data(questions), summary, arm_rows(summary, arms)))
+    data = samples.make_data(questions)
+    sentences = " ".join(explain(data, derive(data, summary, arms), arm_rows(summary, arms)))
     assert "sft is better than the untouched model" in sentences
     assert "clearly above it: sft." in sentences
