@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Computes every metric that a file of predictions defines, and says of each other one why it is undefined. Several
-files are set side by side, with what each arm fixes and breaks. No language model is loaded."""
+files are set side by side, with what each arm fixes and breaks. A language model is loaded only where --model asks
+for new answers or for perplexity."""
 
 EPILOG = """\
 examples:
@@ -33,6 +34,10 @@ examples:
       all arms and seeds of a comparison's folder
   %(prog)s --predictions FILE --validation FILE
       calibration also after a temperature that is fitted on the validation answers
+  %(prog)s --model smollm2-135m --adapter FOLDER --data embedded --limit 100 --orders 2 --write FOLDER
+      answer questions first, each also under two other orders of its options and in other words
+  %(prog)s --model smollm2-135m --text FILE
+      perplexity on a text
 
 Written answers are also scored by an encoder that comes in a package (BERTScore); name a larger one where there is a
 network: --bertscore FacebookAI/roberta-large. docs/metrics.md defines every metric.
@@ -40,6 +45,7 @@ network: --bertscore FacebookAI/roberta-large. docs/metrics.md defines every met
 
 REFITS = "trials/*-refit-*/predictions.parquet"
 NO_ENCODER = "none"
+MIN_QUESTIONS = 2
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "medalign evaluate") -> int:
@@ -50,6 +56,95 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "medalign evaluate") 
 def _evaluate(prog: str, argv: Sequence[str] | None) -> int:
     arguments = _parser(prog).parse_args(argv)
     # What an option holds is checked before anything is read or computed.
+    _check(arguments)
+    if arguments.model:
+        _use_model(arguments)
+    if arguments.predictions:
+        _use_predictions(arguments)
+    return OK
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Which options go together."""
+    if not arguments.model:
+        alone = [f"--{name}" for name in ("adapter", "text", "write") if getattr(arguments, name)]
+        if alone:
+            raise ConfigError(f"{', '.join(alone)}: needs a model; name one with --model")
+        if not arguments.predictions:
+            raise ConfigError(
+                "--predictions: none is given; name a file, or a model that answers with --model"
+            )
+        return
+    if arguments.write and (arguments.predictions or arguments.variants):
+        raise ConfigError(
+            "--write: answers anew, so leave --predictions and --variants out, or leave out --write"
+        )
+    if arguments.write and not arguments.data:
+        raise ConfigError("--write: there is nothing to answer; name questions with --data")
+    if not (arguments.write or arguments.text):
+        raise ConfigError(
+            "--model: nothing to do; give --data and --write to answer, or --text for perplexity"
+        )
+    for name, least in (("limit", MIN_QUESTIONS), ("orders", 0)):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < least:
+            raise ConfigError(f"--{name}: {getattr(arguments, name)} is too small; give at least {least}")
+
+
+def _use_model(arguments: argparse.Namespace) -> None:
+    """New answers, written into a folder from which the rest is computed; and perplexity."""
+    from medalign.evaluation.predictions import write_parquet
+    from medalign.methods.answering import StoredModel, pick_questions
+
+    texts = _texts(arguments.text)
+    questions: list[Question] = []
+    if arguments.write:
+        from medalign.data.catalog import load_source
+
+        read = [q for source in comma_list(arguments.data) for q in load_source(source)]
+        questions = pick_questions(read, arguments.limit)
+    model = StoredModel(arguments.model, precision=arguments.precision, adapter=arguments.adapter)
+    if texts:
+        found = model.perplexity(texts)
+        print(
+            f"perplexity of {found.num_tokens} tokens: {found.per_token:.3f} per token, {found.per_word:.3f} per word, "
+            f"{found.bits_per_character:.4f} bits per character\n"
+        )
+    if not arguments.write:
+        return
+    answers = model.answer(questions, num_orders=arguments.orders)
+    folder = Path(arguments.write)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"--write: {folder} cannot be made ({error.strerror}); name another folder"
+        ) from error
+    arguments.predictions = [str(folder / "predictions.parquet")]
+    write_parquet(arguments.predictions[0], answers.predictions)
+    if answers.variants:
+        arguments.variants = str(folder / "variants.parquet")
+        write_parquet(arguments.variants, answers.variants)
+    print(
+        f"{len(answers.predictions)} questions answered, {answers.num_too_long} left out as too long for the model; "
+        f"answers are in {folder}\n"
+    )
+
+
+def _texts(file: str | None) -> list[str]:
+    """The paragraphs of a text file: what blank lines part."""
+    if not file:
+        return []
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--text: {file} cannot be read ({error}); name a text file") from error
+    paragraphs = [part.strip() for part in text.split("\n\n") if part.strip()]
+    if not paragraphs:
+        raise DataError(f"--text: {file} is empty; name a text file with words in it")
+    return paragraphs
+
+
+def _use_predictions(arguments: argparse.Namespace) -> None:
     named = [pair for given in arguments.predictions for pair in _named_files(given)]
     if arguments.validation and len({name for name, _ in named}) > 1:
         raise ConfigError("--validation: belongs to one arm, but several are given; evaluate one at a time")
@@ -70,7 +165,6 @@ def _evaluate(prog: str, argv: Sequence[str] | None) -> int:
     print(_text(arms, measures, errors, consistency, temperature, arguments.bertscore if encoder else ""))
     if arguments.json:
         _write_json(arguments.json, arms, measures, errors, consistency, temperature)
-    return OK
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
@@ -84,7 +178,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     parser.add_argument(
         "--predictions",
         nargs="+",
-        required=True,
         metavar="[ARM=]FILE",
         help="Parquet files of predictions; files of one arm are its seeds; or the folder of a comparison",
     )
@@ -111,6 +204,29 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         help=f"encoder for BERTScore: minilm-l6, a folder, a Hub id, or {NO_ENCODER} (default: %(default)s)",
     )
     parser.add_argument("--json", metavar="FILE", help="write everything there as JSON, too")
+    group = parser.add_argument_group("new answers and perplexity")
+    group.add_argument("--model", help="embedded model, folder or Hub id that answers --data or reads --text")
+    group.add_argument("--adapter", metavar="FOLDER", help="LoRA adapter of that model, as a refit leaves it")
+    group.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "bf16", "fp32", "nf4", "int8"),
+        help="default: %(default)s",
+    )
+    group.add_argument(
+        "--limit", type=int, metavar="N", help="questions to answer, out of the test split where there is one"
+    )
+    group.add_argument(
+        "--orders",
+        type=int,
+        default=0,
+        metavar="N",
+        help="other orders of the options, for consistency (default: 0)",
+    )
+    group.add_argument("--write", metavar="FOLDER", help="answer --data and keep the answers there")
+    group.add_argument(
+        "--text", metavar="FILE", help="text of blank-line-separated paragraphs, for perplexity"
+    )
     return parser
 
 

@@ -13,6 +13,7 @@ from medalign.data.variants import permuted
 from medalign.evaluation.predictions import write_parquet
 from medalign.records import Prediction
 from tests.evaluation.samples import choice, decision, random_predictions, say, take, written
+from tests.tiny_models import make_tiny
 
 
 @pytest.fixture
@@ -150,3 +151,41 @@ def test_options_that_do_not_fit_are_refused_in_one_line(
         capsys, "--predictions", base, "--validation", str(folder / "text.parquet")
     )
     assert "--json: " in refused(capsys, "--predictions", base, "--json", str(folder / "gone" / "x.json"))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "--predictions: none is given; name a file, or a model"),
+        (["--write", "x", "--text", "y"], "--text, --write: needs a model"),
+        (["--model", "m"], "--model: nothing to do"),
+        (["--model", "m", "--write", "x"], "--write: there is nothing to answer; name questions with --data"),
+        (
+            ["--model", "m", "--write", "x", "--data", "embedded", "--predictions", "p"],
+            "--write: answers anew",
+        ),
+        (["--model", "m", "--write", "x", "--data", "embedded", "--limit", "1"], "--limit: 1 is too small"),
+        (["--model", "m", "--text", "gone.txt"], "--text: gone.txt cannot be read"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_before_a_model_is_loaded(
+    given: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refused(capsys, *given)
+
+
+def test_a_model_answers_first_and_reads_a_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_tiny(tmp_path / "model", "llama")
+    (tmp_path / "text.txt").write_text("the iron tablets\n\nare given to the patient\n")
+    given = ["--model", str(model), "--precision", "fp32", "--text", str(tmp_path / "text.txt")]
+    given += ["--data", "embedded", "--limit", "12", "--orders", "1", "--write", str(tmp_path / "answers")]
+    assert main([*given, "--bertscore", "none", "--json", str(tmp_path / "found.json")]) == 0
+    shown = capsys.readouterr().out
+    assert "perplexity of " in shown and "per word" in shown
+    assert "12 questions answered" in shown or "left out as too long" in shown
+    assert "consistency: " in shown and "accuracy_raw" in shown
+    assert json.loads((tmp_path / "found.json").read_text())["consistency"]["num_variants"] >= 12
+    assert sorted(path.name for path in (tmp_path / "answers").iterdir()) == [
+        "predictions.parquet",
+        "variants.parquet",
+    ]
