@@ -1,11 +1,11 @@
 """Probabilities and confidences out of stored predictions, and the temperature that mends them."""
 
-# Q = questions
+# Q = questions, O = options
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -46,12 +46,12 @@ def scoring_rule(predictions: Sequence[Prediction]) -> Scoring:
     return "raw" if all(p.chosen == p.chosen_raw for p in choices) else "normalised"
 
 
-def option_scores(prediction: Prediction, scoring: Scoring) -> FloatArray:
+def option_scores(prediction: Prediction, scoring: Scoring) -> tuple[float, ...]:
     """The scores out of which the largest is chosen: log-probabilities (nats), per character where so scored."""
-    scores = np.asarray(prediction.option_logprobs, dtype=np.float64)
     if scoring == "normalised" and prediction.kind == "choice":
-        scores = scores / np.asarray(prediction.option_chars, dtype=np.float64)
-    return scores
+        pairs = zip(prediction.option_logprobs, prediction.option_chars, strict=True)
+        return tuple(logprob / chars for logprob, chars in pairs)
+    return prediction.option_logprobs
 
 
 def option_probabilities(
@@ -62,9 +62,12 @@ def option_probabilities(
     Per-character scores lie close together, so that probabilities from them are far too even until a
     temperature is fitted.
     """
-    scores = option_scores(prediction, scoring) / temperature
-    weights = np.exp(scores - scores.max())
-    return tuple((weights / weights.sum()).tolist())
+    scores = option_scores(prediction, scoring)
+    highest = max(scores)
+    # A question has a handful of options: NumPy would take ten times as long.
+    weights = [math.exp((score - highest) / temperature) for score in scores]
+    total = sum(weights)
+    return tuple(weight / total for weight in weights)
 
 
 def confidences(
@@ -101,11 +104,17 @@ def fit_temperature(validation: Sequence[Prediction], *, scoring: Scoring | None
     if not scored:
         raise ValueError("a temperature needs validation questions with options, got none")
     rule = scoring or scoring_rule(scored)
-    scores = [option_scores(p, rule) for p in scored]
-    right = [p.answer_index or 0 for p in scored]
+    scores_QO, offered_QO = _padded([option_scores(p, rule) for p in scored])
+    right_Q = scores_QO[np.arange(len(scored)), [p.answer_index or 0 for p in scored]]
 
     def slope(inverse: float) -> float:
-        return sum(_expected(s, inverse) - s[r] for s, r in zip(scores, right, strict=True)) / len(scores)
+        weights_QO = np.exp(inverse * scores_QO) * offered_QO
+        expected_Q = (weights_QO * scores_QO).sum(axis=1) / weights_QO.sum(axis=1)
+        return float((expected_Q - right_Q).mean())
+
+    def nll(inverse: float) -> float:
+        total_Q = (np.exp(inverse * scores_QO) * offered_QO).sum(axis=1)
+        return float((np.log(total_Q) - inverse * right_Q).mean())
 
     low, high = 1 / HOTTEST, 1 / COLDEST
     at_bound = True
@@ -117,27 +126,24 @@ def fit_temperature(validation: Sequence[Prediction], *, scoring: Scoring | None
         inverse, at_bound = _root(slope, low, high), False
     return Temperature(
         value=1 / inverse,
-        nll_before=_nll(scores, right, 1.0),
-        nll_after=min(_nll(scores, right, inverse), _nll(scores, right, 1.0)),
+        nll_before=nll(1.0),
+        nll_after=nll(inverse),
         num_questions=len(scored),
         at_bound=at_bound,
     )
 
 
-def _root(slope, low: float, high: float) -> float:  # type: ignore[no-untyped-def]
+def _root(slope: Callable[[float], float], low: float, high: float) -> float:
     from scipy import optimize
 
     return float(optimize.brentq(slope, low, high, xtol=1e-14, rtol=1e-14))
 
 
-def _expected(scores: FloatArray, inverse: float) -> float:
-    weights = np.exp(inverse * (scores - scores.max()))
-    return float((weights * scores).sum() / weights.sum())
-
-
-def _nll(scores: Sequence[FloatArray], right: Sequence[int], inverse: float) -> float:
-    total = 0.0
-    for of_options, index in zip(scores, right, strict=True):
-        scaled = inverse * (of_options - of_options.max())
-        total += math.log(np.exp(scaled).sum()) - float(scaled[index])
-    return total / len(scores)
+def _padded(scores: Sequence[tuple[float, ...]]) -> tuple[FloatArray, FloatArray]:
+    """Scores less the largest of their question (Q, O), 0 where there is no option, and 1 where there is one."""
+    width = max(map(len, scores))
+    scores_QO, offered_QO = np.zeros((len(scores), width)), np.zeros((len(scores), width))
+    for number, of_options in enumerate(scores):
+        scores_QO[number, : len(of_options)] = np.array(of_options) - max(of_options)
+        offered_QO[number, : len(of_options)] = 1.0
+    return scores_QO, offered_QO
