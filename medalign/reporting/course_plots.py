@@ -11,6 +11,7 @@ from medalign.reporting.drawing import WIDE_INCHES, Canvas, Look, Plot, plot, st
 from medalign.reporting.report_data import ReportData
 
 _MAX_POINTS = 150  # of one loss curve
+_ALL_POINTS = 9000  # of all loss curves, so that the page stays small however many trials there are
 
 
 def course_plots(data: ReportData, looks: Mapping[str, Look]) -> list[Plot]:
@@ -129,13 +130,14 @@ def importance_plot(data: ReportData, looks: Mapping[str, Look]) -> Plot:
 def learning_plot(trials: Sequence[TrialResult], looks: Mapping[str, Look]) -> Plot:
     """Training loss of every trial and refit, one panel a method, since their losses are not comparable."""
     methods = list(dict.fromkeys(trial.spec.method for trial in trials))
+    most = max(8, min(_MAX_POINTS, _ALL_POINTS // len(trials)))
 
     def draw(canvas: Canvas) -> None:
         panels = canvas.figure.subplots(1, len(methods), squeeze=False)[0]
         for axes, method in zip(panels, methods, strict=True):
             style(axes, grid="y")
             for trial in (trial for trial in trials if trial.spec.method == method):
-                shares, losses = zip(*_smoothed(trial.learning_curve), strict=True)
+                shares, losses = zip(*_smoothed(trial.learning_curve, most), strict=True)
                 is_refit = trial.spec.stage == "refit"
                 drawn = axes.plot(
                     shares,
@@ -167,12 +169,12 @@ def _curve(trial: TrialResult) -> list[tuple[float, float]]:
     return points
 
 
-def _smoothed(curve: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _smoothed(curve: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
     """An exponential mean with the start's bias taken out, thinned to what can be seen."""
     keep = 0.0 if len(curve) < 5 else 1 - min(0.5, 12 / len(curve))
     mean, weight, points = 0.0, 0.0, []
     for share, loss in curve:
         mean, weight = keep * mean + (1 - keep) * loss, keep * weight + (1 - keep)
         points.append((share, mean / weight))
-    stride = max(1, len(points) // _MAX_POINTS)
+    stride = max(1, len(points) // most)
     return points[:-1:stride] + points[-1:]

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medalign.records import ArmResult
+from medalign.reporting.error_rows import slice_rows
 from medalign.reporting.ledger import Ledger, make_ledger
 from medalign.reporting.recommendations import training_recommendations
 from medalign.reporting.report_data import ReportData
+from medalign.reporting.rows import Row, flip_rows
 
 if TYPE_CHECKING:
     from medalign.evaluation.error_analysis import ErrorAnalysis
@@ -27,6 +29,8 @@ class Findings:
         front: Arms on the Pareto front of accuracy and cost.
         front_probability: How often each arm is on it when the questions are drawn anew.
         reliability: Of every arm with scored questions.
+        slices: The parts of the questions with what each arm fixes and breaks there (`error_rows.slice_rows`).
+        flips: The questions on which arms differ (`rows.flip_rows`).
     """
 
     summary: ComparisonSummary
@@ -37,6 +41,8 @@ class Findings:
     reliability: tuple[ArmReliability, ...]
     errors: ErrorAnalysis
     recommendations: Mapping[str, Any]
+    slices: Sequence[Row]
+    flips: Sequence[Row]
 
 
 def derive(data: ReportData, summary: ComparisonSummary, arms: Sequence[ArmResult]) -> Findings:
@@ -44,6 +50,7 @@ def derive(data: ReportData, summary: ComparisonSummary, arms: Sequence[ArmResul
     from medalign.evaluation.error_analysis import analyse_errors
     from medalign.reporting.reliability import all_reliabilities
 
+    errors = analyse_errors(arms, data.questions)
     ledger = make_ledger(data.trials, arms, summary, data.price)
     front, probability = _front(ledger, arms)
     return Findings(
@@ -53,8 +60,10 @@ def derive(data: ReportData, summary: ComparisonSummary, arms: Sequence[ArmResul
         front=front,
         front_probability=probability,
         reliability=all_reliabilities(arms, data.scoring, data.validation),
-        errors=analyse_errors(arms, data.questions),
+        errors=errors,
         recommendations=training_recommendations(summary, data.card),
+        slices=slice_rows(errors, arms),
+        flips=flip_rows(data, arms),
     )
 
 

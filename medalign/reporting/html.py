@@ -49,8 +49,7 @@ def render_html(data: ReportData, findings: Findings, plots: Sequence[Plot]) -> 
 def _content(data: ReportData, findings: Findings, plots: Sequence[Plot]) -> Mapping[str, Any]:
     summary, arms = findings.summary, findings.arms
     arm_rows = table_rows.arm_rows(summary, arms)
-    all_flips = table_rows.flip_rows(data, arms)
-    flips = _within(all_flips, FLIPS_SHOWN, FLIPS_CHARS)
+    flips = _within(findings.flips, FLIPS_SHOWN, FLIPS_CHARS)
     splits, split_rows = table_rows.card_table(data.card)
     script = resources.files("medalign.reporting").joinpath("report.js").read_text(encoding="utf-8").strip()
     style = resources.files("medalign.reporting").joinpath("report.css").read_text(encoding="utf-8")
@@ -93,12 +92,12 @@ def _content(data: ReportData, findings: Findings, plots: Sequence[Plot]) -> Map
         "specialty_rows": table_rows.specialty_rows(summary),
         "few": table_rows.FEW_QUESTIONS,
         "error_pairs": sorted(findings.errors.pairs, key=lambda pair: pair.second != BASE),
-        "slices": _told_slices(findings),
+        "slices": [row for row in findings.slices if row["second"] == BASE and not row["undefined"]],
         "patterns": [row for row in error_rows.pattern_rows(findings.errors) if not row["undefined"]],
         "mistakes": _sure_mistakes(data, findings),
         "oracle": error_rows.oracle_row(findings.errors),
         "flips": flips,
-        "num_flips": len(all_flips),
+        "num_flips": len(findings.flips),
         "flip_specialties": sorted({flip["specialty"] for flip in flips}),
         "num_questions": summary.num_questions,
         "list_items": _LIST_ITEMS,
@@ -132,12 +131,6 @@ def _bars(rows: Sequence[table_rows.Row], majority: float | None) -> Mapping[str
             for row in rows
         },
     }
-
-
-def _told_slices(findings: Findings) -> list[table_rows.Row]:
-    """The parts of the questions with an interval, for each arm against the base."""
-    rows = error_rows.slice_rows(findings.errors, findings.arms)
-    return [row for row in rows if row["second"] == BASE and not row["undefined"]]
 
 
 def _sure_mistakes(data: ReportData, findings: Findings) -> list[table_rows.Row]:

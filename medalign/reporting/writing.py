@@ -66,7 +66,7 @@ def _tables(data: ReportData, findings: Findings) -> dict[str, str]:
     summary, arms = findings.summary, findings.arms
     arm_rows = rows.arm_rows(summary, arms)
     costs = ledger.arm_rows(findings.ledger)
-    flips = tables.flat_flips(rows.flip_rows(data, arms))
+    flips = tables.flat_flips(findings.flips)
     foreign = [*_FOREIGN_TEXT, *(f"{arm.arm}_said" for arm in arms)]
     table = latex.to_latex(arm_rows, num_questions=summary.num_questions, experiment=data.experiment)
     return {
@@ -77,7 +77,7 @@ def _tables(data: ReportData, findings: Findings) -> dict[str, str]:
             rows.specialty_performance(summary), text_columns=["specialty"]
         ),
         "costs.csv": tables.to_csv(ledger.trial_rows(findings.ledger)),
-        "errors.csv": tables.to_csv(error_rows.slice_rows(findings.errors, arms), text_columns=["value"]),
+        "errors.csv": tables.to_csv(findings.slices, text_columns=["value"]),
         "flips.csv": tables.to_csv(flips, text_columns=foreign),
         "results.json": tables.to_json(_results(data, findings)),
         "training_recommendations.json": tables.to_json(findings.recommendations),
