@@ -166,7 +166,7 @@ def _within(rows: Sequence[table_rows.Row], number: int, characters: int) -> lis
 
 
 def _short_cost(book: ledger.Ledger, value: float) -> str:
-    return f"{value:,.2f}" if book.axis == "price" else wording.duration(value)
+    return wording.amount(value) if book.axis == "price" else wording.duration(value)
 
 
 def _minus(text: str) -> str:

@@ -147,8 +147,10 @@ def cost_plot(findings: Findings, looks: Mapping[str, Look]) -> Plot:
     """Accuracy against the whole cost of each arm, with the Pareto front."""
     summary, ledger = findings.summary, findings.ledger
     found = {item.arm: item for item in summary.arms}
-    # A logarithmic axis has no place for zero.
-    cost = {arm: max(ledger.on_axis(ledger.arms[arm].total), 1e-3) for arm in found}
+    exact = {arm: ledger.on_axis(ledger.arms[arm].total) for arm in found}
+    # A logarithmic axis has no place for zero: it stands well below the cheapest.
+    floor = min((value for value in exact.values() if value > 0), default=1.0) / 10
+    cost = {arm: value or floor for arm, value in exact.items()}
 
     def draw(canvas: Canvas) -> None:
         axes = canvas.axes(grid="both")
@@ -173,7 +175,7 @@ def cost_plot(findings: Findings, looks: Mapping[str, Look]) -> Plot:
                 markeredgewidth=1.6,
             )
             share = findings.front_probability.get(arm.arm)
-            tip = f"{arm.arm}: {wording.percent(item.accuracy)} for {cost_text(ledger, cost[arm.arm])}"
+            tip = f"{arm.arm}: {wording.percent(item.accuracy)} for {cost_text(ledger, exact[arm.arm])}"
             tip += f"; on the front in {share:.0%} of redraws of the questions" if share is not None else ""
             canvas.mark(drawn, arm=arm.arm, tip=tip)
             axes.annotate(arm.arm, (x, y), (9, 5), textcoords="offset points")

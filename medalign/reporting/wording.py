@@ -80,10 +80,15 @@ def energy(joules: float | None) -> str:
 
 
 def money(value: float | None, currency: str) -> str:
-    """Two decimals, or as many as show the first digit that is not 0."""
-    if value is None:
-        return UNDEFINED
-    return f"{value:,.2f} {currency}" if value >= 0.1 or value == 0 else f"{value:.2g} {currency}"
+    """`12.40 EUR`, with more decimals for amounts that two would hide."""
+    return UNDEFINED if value is None else f"{amount(value)} {currency}"
+
+
+def amount(value: float) -> str:
+    """Two decimals; two digits that are not 0 below a tenth, down to a ten-thousandth."""
+    if value >= 0.1 or value == 0:
+        return f"{value:,.2f}"
+    return f"{value:.2g}" if value >= 1e-4 else "< 0.0001"
 
 
 def clipped(text: str, length: int) -> str:
