@@ -430,19 +430,25 @@ def _sensitivity(pairs: Sequence[_Pair], groups_Q: IntArray) -> dict[str, Any]:
         if seed_variance
         else exact_detectable_difference(int(worth), discordance=discordance, alpha=alpha)
     )
+    undefined = {}
+    if found is None:
+        undefined["minimum_detectable_difference"] = (
+            "undefined: no difference can be shown with so few questions"
+        )
     needed = []
     for wanted in WANTED_DIFFERENCES:
-        number = (
-            num_questions_needed(wanted, discordance=discordance, alpha=alpha, seed_variance=seed_variance)
-            if wanted <= discordance
-            else None
-        )
+        number, why = None, "undefined: the arms differ on fewer questions than that"
+        if wanted <= discordance:
+            number = num_questions_needed(
+                wanted, discordance=discordance, alpha=alpha, seed_variance=seed_variance
+            )
+            why = "undefined: the variance over seeds alone hides it; more seeds are needed"
+        if number is None:
+            undefined[f"questions_needed for {wanted:g}"] = why
         needed.append(QuestionsNeeded(wanted, None if number is None else math.ceil(number * effect)))
     return {
         "discordance": discordance,
         "minimum_detectable_difference": found,
         "questions_needed": tuple(needed),
-        "undefined": {}
-        if found is not None
-        else {"minimum_detectable_difference": "undefined: no difference can be shown with so few questions"},
+        "undefined": undefined,
     }

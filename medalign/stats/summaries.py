@@ -50,7 +50,7 @@ class QuestionsNeeded(NamedTuple):
     """Test questions on which a difference is found with a power of 0.8 after correction.
 
     None where no number would do: the difference is larger than the share of questions on which arms differ, or the
-    variance over seeds alone hides it.
+    variance over seeds alone hides it; the comparison's `undefined` says which.
     """
 
     difference: float

@@ -7,8 +7,9 @@ random factors. With x the score of seed s on question q,
     variance of the mean = var(question + noise / S) / Q + var(seed) / S.
 
 The first term is estimated from the scores averaged over seeds, by groups where questions belong
-together. The second is the variance of the seeds' means less what noise alone gives them, and not below 0. Degrees
-of freedom are Satterthwaite's, reckoned before that subtraction, which keeps two or three seeds honest.
+together. The second is the variance of the seeds' means less what noise alone gives them, summed over both arms
+and not below 0. Degrees of freedom are Satterthwaite's, reckoned before that subtraction, which keeps two or three
+seeds honest.
 
 What it assumes: groups drawn independently from the questions one cares about, seeds from all seeds, a mean
 close to normal. With 2 seeds the variance over seeds is barely known: where it dominates, a nominal 95 % interval
@@ -84,7 +85,10 @@ class TwoLevelEstimate:
 
 
 class _Seeds(NamedTuple):
-    """Squared standard error of an arm's mean over seeds, without and with what noise adds, and seeds - 1."""
+    """Squared standard error of an arm's mean over seeds, without and with what noise adds, and seeds - 1.
+
+    Without noise it is unbiased, and so may come out below 0; cut at 0 only where it is used.
+    """
 
     variance: float
     variance_with_noise: float
@@ -138,7 +142,8 @@ def estimate_difference(
         if varies
     ]
     known = [found for found in seeds if found is not None]
-    variance_seeds = sum(found.variance for found in known) if len(known) == len(seeds) else None
+    is_known = len(known) == len(seeds)
+    variance_seeds = max(0.0, sum(found.variance for found in known)) if is_known else None
     spread = variance_questions**2 / (len(sum_G) - 1)
     if variance_seeds is not None:
         spread += sum(found.variance_with_noise**2 / found.degrees_of_freedom for found in known)
@@ -190,7 +195,8 @@ def accuracy_interval(
     over_questions = _over_questions_plain(score_Q, groups_Q)
     seeds = _over_seeds(score_SQ, groups_Q) if varies else None
     independent = share * (1 - share) / (num_questions - 1)
-    variance = max(over_questions + (seeds.variance if seeds else 0.0), independent / num_seeds)
+    over_seeds = max(0.0, seeds.variance) if seeds else 0.0
+    variance = max(over_questions + over_seeds, independent / num_seeds)
     spread = over_questions**2 / (num_groups - 1) if 1 < num_groups < num_questions else 0.0
     if seeds:
         spread += seeds.variance_with_noise**2 / seeds.degrees_of_freedom
@@ -220,7 +226,7 @@ def accuracy_variances(
         share = float(score_Q.mean() * num_groups + _ADDED) / (num_groups + 2 * _ADDED)
         over_questions = share * (1 - share) / num_groups
     seeds = _over_seeds(score_SQ, groups_Q) if varies else None
-    return over_questions, (seeds.variance if seeds else None) if varies else 0.0
+    return over_questions, (max(0.0, seeds.variance) if seeds else None) if varies else 0.0
 
 
 def _over_questions_plain(score_Q: FloatArray, groups_Q: Sequence[Hashable] | IntArray | None) -> float:
@@ -261,4 +267,4 @@ def _over_seeds(score_SQ: FloatArray, groups_Q: Sequence[Hashable] | IntArray | 
     noise = sum(float(np.square(group_sums(noise_Q, groups_Q)).sum()) for noise_Q in noise_SQ)
     noise /= (num_seeds - 1) * num_questions**2
     with_noise = float(mean_S.var(ddof=1))
-    return _Seeds(max(0.0, with_noise - noise) / num_seeds, with_noise / num_seeds, num_seeds - 1)
+    return _Seeds((with_noise - noise) / num_seeds, with_noise / num_seeds, num_seeds - 1)

@@ -433,6 +433,15 @@ def test_questions_needed_grow_as_the_difference_shrinks() -> None:
     assert all(isinstance(number, int) for number in numbers) and numbers == sorted(numbers, reverse=True)  # type: ignore[type-var]
 
 
+def test_questions_that_no_number_suffices_for_say_why() -> None:
+    uneven = compare(arm("sft", some(0.4, 400), some(0.6, 400)), arm("base", some(0.5, 400)))
+    assert uneven.questions_needed[0].num_questions is None
+    assert "more seeds are needed" in uneven.undefined["questions_needed for 0.02"]
+    alike = compare(arm("sft", [True] * 99 + [False]), arm("base", [True] * 100))
+    assert alike.questions_needed[2].num_questions is None
+    assert "fewer questions than that" in alike.undefined["questions_needed for 0.1"]
+
+
 def test_the_verdict_says_when_no_method_beats_base() -> None:
     summary = made_summary(
         {"sft": 0.52, "icl": 0.51, "base": 0.5},
