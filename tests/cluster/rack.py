@@ -1,0 +1,157 @@
+"""A rack of machines on this one: Ray nodes begun by `medalign node start`, behind a token, each to be killed alone."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+# Several nodes on one machine must not quarrel over ports and memory.
+_APART = (
+    *("--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=80000000"),
+    *("--disable-usage-stats", "--block"),
+)
+_WAIT_SECONDS = 240.0
+
+
+class Rack:
+    """Nodes of as many slots as they are given cores; the first is the head.
+
+    Args:
+        cores: Of each node.
+    """
+
+    def __init__(self, cores: tuple[int, ...] = (4, 4, 4)) -> None:
+        self._cores = cores
+        # Ray's sockets lie in here, and their paths must stay below 107 characters.
+        self._folder = Path(tempfile.mkdtemp(prefix="rack-", dir="/tmp"))
+        self._nodes: list[subprocess.Popen[bytes]] = []
+        self._port, self._client_port = _free_port(), _free_port()
+        self.environment = {
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("RAY_", "MEDALIGN_NODE"))
+            },
+            "PYTHONPATH": str(ROOT),
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            # A node that is gone shall be missed soon.
+            "RAY_health_check_period_ms": "500",
+            "RAY_health_check_timeout_ms": "2000",
+            "RAY_health_check_failure_threshold": "4",
+        }
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def client_address(self) -> str:
+        return f"ray://127.0.0.1:{self._client_port}"
+
+    def __enter__(self) -> Rack:
+        head = (
+            f"--temp-dir={self._folder}",
+            f"--ray-client-server-port={self._client_port}",
+            "--include-dashboard=false",
+        )
+        self._start(self._cores[0], "--head", f"--port={self._port}", rays=head)
+        self._wait_for_head()
+        for cores in self._cores[1:]:
+            self._start(cores, f"--address={self.address}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number in range(len(self._nodes)):
+            self.kill(number)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def kill(self, number: int) -> None:
+        """Ends all processes of a node at once, as a power cut does."""
+        node = self._nodes[number]
+        family = [psutil.Process(node.pid)] if node.poll() is None else []
+        family += [child for parent in family[:1] for child in parent.children(recursive=True)]
+        for process in family:
+            try:
+                process.send_signal(signal.SIGKILL)
+            except psutil.NoSuchProcess:
+                continue
+        node.wait()
+
+    def run(
+        self, *command: str, cwd: Path, timeout: float = _WAIT_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a Python program with the rack's token."""
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=cwd,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def log(self) -> str:
+        """What the nodes have said."""
+        return "\n".join(file.read_text() for file in sorted(self._folder.glob("node-*.log")))
+
+    def _start(self, cores: int, *ours: str, rays: tuple[str, ...] = ()) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "medalign",
+            "node",
+            "start",
+            f"--cores={cores}",
+            *ours,
+            "--",
+            *_APART,
+            *rays,
+        ]
+        if not rays:
+            command.append(f"--dashboard-agent-listen-port={_free_port()}")
+        with (self._folder / f"node-{len(self._nodes)}.log").open("wb") as log:
+            self._nodes.append(
+                subprocess.Popen(
+                    command,
+                    cwd=self._folder,
+                    env=self.environment,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
+
+    def _wait_for_head(self) -> None:
+        end = time.monotonic() + _WAIT_SECONDS
+        while time.monotonic() < end:
+            assert self._nodes[0].poll() is None, self.log()
+            try:
+                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        raise AssertionError(self.log())
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
