@@ -5,9 +5,10 @@
     python benchmarks/slot_time.py --simulate 64 results/COMPARISON [...]
         of a cluster of 64 slots whose trials take as long as real ones drawn from these comparisons
 
-The simulation has the real Plan decide every trial, in virtual time. What is no training and no scoring counts as lost:
-a slot that waits or is empty, the start of its process (--start-seconds, once a slot), the driver's work (--driver-ms for
-each trial, one after the other: see benchmarks/orchestration.py), and within each trial what the real one lost.
+The simulation has the real Plan decide every trial, in virtual time. What is no training and no scoring counts as
+lost: a slot that waits or is empty, the start of its process (--start-seconds, once a slot), the driver's work
+(--driver-ms for each trial, one after the other: see benchmarks/orchestration.py), and within each trial what the real
+one lost.
 """
 
 from __future__ import annotations
@@ -99,7 +100,8 @@ def simulated(
 class _NoStudy:
     """Writes nothing down."""
 
-    params: dict[str, object] = {}
+    def __init__(self) -> None:
+        self.params: dict[str, object] = {}
 
     def start(self, *arguments: object) -> None: ...
 

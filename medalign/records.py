@@ -15,6 +15,8 @@ Status = Literal["completed", "stopped", "failed"]
 KINDS: tuple[Kind, ...] = ("choice", "decision", "free_text")
 DECISIONS: tuple[str, ...] = ("yes", "no", "maybe")
 BASE = "base"
+# Metric of a trial that ran out of memory and came to its end with less of its batch in memory at once.
+OUT_OF_MEMORY_RETRIES = "out_of_memory_retries"
 # Below a comparison's folder: written by its trials, removed by its driver.
 CHECKPOINTS_FOLDER = "checkpoints"
 

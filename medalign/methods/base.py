@@ -48,6 +48,7 @@ class MethodRun:
         checkpoints: Shares of the budget, ascending and below 1, at which `checkpoint` is due.
         learning_curve: Filled by training methods: (share of the budget, training loss) for each step.
         kept: Checkpoints to go on from after the process has died; None keeps none.
+        has_run_out: Whether the same run was tried before and needed more memory than there is.
     """
 
     base: BaseModel
@@ -60,6 +61,7 @@ class MethodRun:
     max_new_tokens: int = 24
     learning_curve: list[tuple[float, float]] = field(default_factory=list)
     kept: Checkpoints | None = None
+    has_run_out: bool = False
 
 
 class Method(ABC):

@@ -6,6 +6,7 @@ trial. The runner writes predictions and adapters into the comparison's folder.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -28,9 +29,11 @@ from medalign.methods.checkpoints import Checkpoints
 from medalign.modeling.base_models import BaseModel, Precision, load_base
 from medalign.modeling.chat import Chat
 from medalign.modeling.metering import Meter
+from medalign.modeling.out_of_memory import is_out_of_memory, release
 from medalign.modeling.predictor import Predictor
 from medalign.records import (
     BASE,
+    OUT_OF_MEMORY_RETRIES,
     Prediction,
     PreferencePair,
     Progress,
@@ -88,15 +91,25 @@ class TrialRunner:
         self._base = load_base(job.model, job.precision)
 
     def __call__(self, spec: TrialSpec, report: Report) -> TrialResult:
-        """Run one trial.
+        """Run one trial; one that runs out of memory is run once more with less of its batch in memory at once.
 
         Args:
             report: Called with each Progress of a search trial; may raise TrialStopped.
         """
+        try:
+            return self._attempt(spec, report)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            release(error)
+        result = self._attempt(spec, report, has_run_out=True)
+        return dataclasses.replace(result, metrics={**result.metrics, OUT_OF_MEMORY_RETRIES: 1.0})
+
+    def _attempt(self, spec: TrialSpec, report: Report, has_run_out: bool = False) -> TrialResult:
         from transformers import set_seed
 
         set_seed(spec.seed)
-        trial = _Trial(self._job, self._base, spec, report)
+        trial = _Trial(self._job, self._base, spec, report, has_run_out)
         try:
             return trial.run()
         except TrialStopped:
@@ -109,7 +122,10 @@ class TrialRunner:
 class _Trial:
     """One trial while it runs."""
 
-    def __init__(self, job: TrialJob, base: BaseModel, spec: TrialSpec, report: Report) -> None:
+    def __init__(
+        self, job: TrialJob, base: BaseModel, spec: TrialSpec, report: Report, has_run_out: bool = False
+    ) -> None:
+        self._has_run_out = has_run_out
         self._job = job
         self._base = base
         self._spec = spec
@@ -132,6 +148,7 @@ class _Trial:
             max_new_tokens=job.max_new_tokens,
             learning_curve=self._curve,
             kept=self._checkpoints(),
+            has_run_out=self._has_run_out,
         )
         with method_named(spec.method).adapted(run) as adapted:
             test: tuple[Prediction, ...] = ()

@@ -130,9 +130,19 @@ MakeTrainer = Callable[[str], "Trainer"]
 def planned(run: MethodRun, settings: Any, rows: Sequence[Row]) -> Any:
     """The settings with everything that is left to the slot decided: how a step is cut, and what is computed twice.
 
+    A run that ran out of memory before is cut into halves, and activations are computed again; the batch stays.
+
     Raises:
         SlotTooSmallError: Nothing fits the slot.
     """
+    decided = _planned_for_slot(run, settings, rows)
+    if not run.has_run_out:
+        return decided
+    tokens = max(1, (decided.tokens_at_once or 1) // 2)
+    return dataclasses.replace(decided, tokens_at_once=tokens, checkpointing=True)
+
+
+def _planned_for_slot(run: MethodRun, settings: Any, rows: Sequence[Row]) -> Any:
     if run.base.device.type == "cpu":
         tokens = settings.tokens_at_once or CPU_TOKENS_AT_ONCE
         return dataclasses.replace(

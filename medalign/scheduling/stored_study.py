@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from medalign.config.search_space import SearchSpace
 from medalign.errors import StorageError
-from medalign.records import Progress, TrialResult
+from medalign.records import OUT_OF_MEMORY_RETRIES, Progress, TrialResult
 from medalign.scheduling.search_space import to_optuna
 from medalign.scheduling.suggestion import has_failed, step_of
+from medalign.scheduling.trial_run import OUT_OF_MEMORY
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -112,6 +113,10 @@ class StoredStudy:
         for progress in result.history:
             self.report(trial_id, progress)
         attributes = {"status": result.status, "reason": result.reason}
+        if OUT_OF_MEMORY_RETRIES in result.metrics:
+            attributes["out_of_memory"] = "at first; it then ran with less of its batch at once"
+        elif result.remedy == OUT_OF_MEMORY:
+            attributes["out_of_memory"] = "to the end"
         if has_failed(result):
             self._close(trial_id, TrialState.FAIL, attributes)
         else:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import logging
-import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 
 from medalign.errors import StorageError, TrialStopped
+from medalign.modeling.out_of_memory import is_out_of_memory, release
 from medalign.records import Cost, Progress, TrialResult, TrialSpec, spent_until
 from medalign.scheduling.suggestion import has_failed
 
@@ -57,7 +55,7 @@ def run_trial(runner: Runner, spec: TrialSpec, report: Report) -> TrialResult:
         )
         if spent := spent_until(error):
             result = dataclasses.replace(result, cost=spent.cost, shared=spent.shared)
-        _release(error)
+        release(error)
         return result
     result = dataclasses.replace(result, spec=spec, history=result.history or tuple(history))
     if spec.stage == "search" and result.status == "completed" and has_failed(result):
@@ -103,22 +101,8 @@ def describe(error: BaseException) -> str:
 
 def remedy_of(error: BaseException) -> str:
     """What the person can do about it, where we know; else empty."""
-    # By name: torch's own OutOfMemoryError cannot be imported here without loading torch.
-    out_of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    if out_of_memory or "not enough memory" in str(error) or "out of memory" in str(error).lower():
+    if is_out_of_memory(error):
         return OUT_OF_MEMORY
     if isinstance(error, FloatingPointError):
         return DIVERGED
     return ""
-
-
-def _release(error: BaseException) -> None:
-    """Lets go of what the failed trial's frames hold, so that the next trial of this process has the memory."""
-    seen: BaseException | None = error
-    while seen is not None:
-        traceback.clear_frames(seen.__traceback__)
-        seen = seen.__cause__ or seen.__context__
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

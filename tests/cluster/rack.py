@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -22,7 +24,7 @@ _APART = (
     *("--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=80000000"),
     *("--disable-usage-stats", "--block"),
 )
-_WAIT_SECONDS = 240.0
+_WAIT_SECONDS = 120.0
 
 
 class Rack:
@@ -63,22 +65,39 @@ class Rack:
         return f"ray://127.0.0.1:{self._client_port}"
 
     def __enter__(self) -> Rack:
+        try:
+            self._begin()
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def _begin(self) -> None:
         head = (
             f"--temp-dir={self._folder}",
             f"--ray-client-server-port={self._client_port}",
             "--include-dashboard=false",
         )
         self._start(self._cores[0], "--head", f"--port={self._port}", rays=head)
-        self._wait_for_head()
+        self._wait_until(self._is_listening)
+        # One after another: on one machine they would quarrel over the names of their sockets.
         for cores in self._cores[1:]:
             self._start(cores, f"--address={self.address}")
-        return self
+            self._wait_until(lambda: "Ray runtime started" in self._log_of(len(self._nodes) - 1))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Leaves no process behind."""
         for number in range(len(self._nodes)):
             self.kill(number)
+        for process in psutil.process_iter(["cmdline"]):
+            if any(str(self._folder) in word for word in process.info["cmdline"] or ()):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def kill(self, number: int) -> None:
@@ -87,10 +106,8 @@ class Rack:
         family = [psutil.Process(node.pid)] if node.poll() is None else []
         family += [child for parent in family[:1] for child in parent.children(recursive=True)]
         for process in family:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
-            except psutil.NoSuchProcess:
-                continue
         node.wait()
 
     def run(
@@ -138,17 +155,22 @@ class Rack:
                 )
             )
 
-    def _wait_for_head(self) -> None:
+    def _wait_until(self, is_ready: Callable[[], bool]) -> None:
+        """Waits for the node that was started last."""
         end = time.monotonic() + _WAIT_SECONDS
-        while time.monotonic() < end:
-            assert self._nodes[0].poll() is None, self.log()
-            try:
-                socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        raise AssertionError(self.log())
+        while not is_ready():
+            assert self._nodes[-1].poll() is None and time.monotonic() < end, self.log()
+            time.sleep(0.05)
+
+    def _is_listening(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+    def _log_of(self, number: int) -> str:
+        return (self._folder / f"node-{number}.log").read_text()
 
 
 def _free_port() -> int:
