@@ -6,6 +6,7 @@ Knows no Ray and starts nothing: a runner asks for the next trial and tells what
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ class Plan:
 
     The same seeds and scores give the same trials as long as each method has one search trial at a time, however
     many slots there are and whatever the other methods do; that is what `max_concurrent_per_method` holds to by
-    default where slots do not outnumber the searching methods twice.
+    default where slots do not outnumber the searching methods twice. `generation` gives the same with many slots.
 
     A plan made again on the same folder continues: results in `finished` are not repeated, a trial that was
     running when the driver was killed comes again under its id with its setting.
@@ -80,8 +81,8 @@ class Plan:
         methods: In the order of precedence.
         folder: Where the Optuna store lies or is made.
         num_slots: How many trials can run at once.
-        max_concurrent_per_method: Search trials of one method at once; None for
-            `max(1, num_slots // number of searching methods)`.
+        max_concurrent_per_method: Search trials of one method at once; None for 1 where slots do not outnumber the
+            searching methods twice, and for an equal share of the slots among the methods that still search.
         finished: Results of an earlier run of the same plan.
         generation: A method's search goes in steps of so many trials, of which the next begins when all of one have
             ended: what is tried then depends on seeds and scores alone, whatever ran side by side. None lets
@@ -107,9 +108,10 @@ class Plan:
         store = open_store(folder) if num_searching else None
         if generation is not None and generation < 1:
             raise ValueError(f"generation: {generation}; use at least 1, or None")
-        self.max_concurrent_per_method = (
-            max_concurrent_per_method or generation or max(1, num_slots // max(1, num_searching))
-        )
+        self._num_slots = num_slots
+        self.max_concurrent_per_method = max_concurrent_per_method or generation
+        if self.max_concurrent_per_method is None and num_slots < 2 * num_searching:
+            self.max_concurrent_per_method = 1
         self.finished = tuple(finished)
         self._arms = {
             plan.method: _Arm(
@@ -155,8 +157,10 @@ class Plan:
 
     def next_trial(self) -> TrialSpec | None:
         """The trial to be started now; None if a running one must end first, or if all have ended."""
+        num_searching = sum(not arm.search_ended for arm in self._arms.values())
+        limit = self.max_concurrent_per_method or math.ceil(self._num_slots / max(1, num_searching))
         for arm in sorted(self._arms.values(), key=_Arm.precedence):
-            if spec := arm.next_trial(self.max_concurrent_per_method):
+            if spec := arm.next_trial(limit):
                 return spec
         return None
 
@@ -206,7 +210,7 @@ class _Arm:
 
     @property
     def is_finished(self) -> bool:
-        if self.running or not self._search_ended:
+        if self.running or not self.search_ended:
             return False
         return bool(self.dead_end) or self._next_refit is None
 
@@ -217,7 +221,7 @@ class _Arm:
     @property
     def dead_end(self) -> str:
         """Why there is nothing to refit, or empty."""
-        if self.plan.space is None or not self._search_ended or self.best is not None:
+        if self.plan.space is None or not self.search_ended or self.best is not None:
             return ""
         last = self._results["search"][max(self._results["search"])]
         reason = last.reason or "no score"
@@ -235,10 +239,10 @@ class _Arm:
             yield from (by_number[number] for number in sorted(by_number))
 
     def precedence(self) -> tuple[bool, bool, int]:
-        return self.plan.space is None, self._search_ended, len(self.running)
+        return self.plan.space is None, self.search_ended, len(self.running)
 
     def next_trial(self, max_concurrent: int) -> TrialSpec | None:
-        if not self._search_ended:
+        if not self.search_ended:
             number = self._next_number("search", self._num_search)
             if number is None or len(self.running) >= max_concurrent or not self._may_begin(number):
                 return None
@@ -286,12 +290,12 @@ class _Arm:
     @property
     def _num_refits(self) -> int:
         depends = self.plan.depends_on_seed
-        if depends is None or not self._search_ended or depends(self._best_setting):
+        if depends is None or not self.search_ended or depends(self._best_setting):
             return self.plan.num_seeds
         return 1
 
     @property
-    def _search_ended(self) -> bool:
+    def search_ended(self) -> bool:
         if len(self._results["search"]) >= self._num_search:
             return True
         is_searching = any(spec.stage == "search" for spec in self.running.values())

@@ -32,10 +32,12 @@ class Rack:
 
     Args:
         cores: Of each node.
+        slots: Whether they offer any.
     """
 
-    def __init__(self, cores: tuple[int, ...] = (4, 4, 4)) -> None:
+    def __init__(self, cores: tuple[int, ...] = (4, 4, 4), slots: bool = True) -> None:
         self._cores = cores
+        self._slots = () if slots else ("--no-slots",)
         # Ray's sockets lie in here, and their paths must stay below 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="rack-", dir="/tmp"))
         self._nodes: list[subprocess.Popen[bytes]] = []
@@ -137,6 +139,7 @@ class Rack:
             "start",
             f"--cores={cores}",
             *ours,
+            *self._slots,
             "--",
             *_APART,
             *rays,

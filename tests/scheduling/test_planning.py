@@ -500,3 +500,15 @@ def test_an_earlier_best_setting_is_tried_second_and_the_sampler_learns_from_ear
     assert suggested[0] != suggested[1]
     misses = [sum(abs(x - 0.3) for x in xs) for xs in suggested]
     assert misses[1] < misses[0]
+
+
+def test_methods_that_still_search_share_the_slots_of_one_that_has_ended(tmp_path: Path) -> None:
+    plan = Plan([searched("sft", 30), searched("icl", 4)], tmp_path, num_slots=8)
+    begun = [spec for _ in range(8) if (spec := plan.next_trial())]
+    assert sorted(spec.method for spec in begun) == ["icl"] * 4 + ["sft"] * 4
+    for spec in begun:
+        if spec.method == "icl":
+            plan.on_result(completed(spec))
+    more = [spec.trial_id for _ in range(5) if (spec := plan.next_trial())]
+    # Four of the search that goes on; the refit of the other fills what is left.
+    assert more == ["sft-search-004", "sft-search-005", "sft-search-006", "sft-search-007", "icl-refit-000"]
