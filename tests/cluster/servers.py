@@ -127,15 +127,11 @@ def _user() -> str:
 
 
 def _create_database(port: int, password: str) -> None:
-    import psycopg2
+    import psycopg
 
-    connection = psycopg2.connect(
-        host="127.0.0.1", port=port, user="mlflow", password=password, dbname="postgres"
-    )
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("CREATE DATABASE mlflow")
-    connection.close()
+    named = f"host=127.0.0.1 port={port} user=mlflow dbname=postgres"
+    with psycopg.connect(named, password=password, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE mlflow")
 
 
 def _wait_until(is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:

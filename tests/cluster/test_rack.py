@@ -88,7 +88,7 @@ def make_long() -> fakes.Runner:
 
 @pytest.fixture(scope="module")
 def rack() -> Iterator[Rack]:
-    with Rack() as rack:
+    with Rack((2, 2, 2)) as rack:
         yield rack
 
 
@@ -114,12 +114,12 @@ def test_trials_on_three_nodes_come_out_as_in_one_process_though_a_node_is_kille
     assert driver.stdout is not None
     for line in driver.stdout:
         said.append(line.strip())
-        if line.strip() == "running 9":
+        if line.strip() == "running 5":
             rack.kill(2)
     error = driver.stderr.read() if driver.stderr else ""
     watchdog.cancel()
     assert driver.wait() == 0, error + rack.log()
-    assert said[0] == "slots 12"
+    assert said[0] == "slots 6"
     content = json.loads((tmp_path / "results.json").read_text())
     (tmp_path / "alone").mkdir()
     alone = make_plan(tmp_path / "alone", 1)

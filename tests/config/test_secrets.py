@@ -39,8 +39,8 @@ def test_values_of_secret_variables_are_hidden_wherever_they_turn_up(monkeypatch
             {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "p@ss"},
         ),
         (
-            "postgresql+psycopg2://me:secret@db:5432/mlflow",
-            "postgresql+psycopg2://me@db:5432/mlflow",
+            "postgresql+psycopg://me:secret@db:5432/mlflow",
+            "postgresql+psycopg://me@db:5432/mlflow",
             {"PGUSER": "me", "PGPASSWORD": "secret"},
         ),
         (

@@ -31,7 +31,17 @@ from medalign.modeling.base_models import BaseModel
 from medalign.modeling.chat import Chat
 from medalign.modeling.metering import Meter
 from medalign.modeling.predictor import Predictor
-from medalign.records import Cost, Prediction, Progress, Question, Stage, TrialResult, TrialSpec, spent_until
+from medalign.records import (
+    OUT_OF_MEMORY_RETRIES,
+    Cost,
+    Prediction,
+    Progress,
+    Question,
+    Stage,
+    TrialResult,
+    TrialSpec,
+    spent_until,
+)
 from tests.methods.examples import mixed, quick_setting, tiny_base
 
 TRAIN = mixed(12)
@@ -313,3 +323,46 @@ def test_answers_come_in_the_order_of_the_questions(base: BaseModel) -> None:
     for together, by_itself in zip(predictions, alone, strict=True):
         assert together.option_logprobs == pytest.approx(by_itself.option_logprobs, abs=1e-3)
         assert together.said == by_itself.said
+
+
+@pytest.fixture
+def scarce(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Memory for parts of up to 200 tokens; returns the tokens of every part that was asked for."""
+    import torch
+
+    from medalign.methods import training
+
+    asked: list[int] = []
+    collate = training.collate
+
+    def collate_within_memory(rows: Any, **options: Any) -> Any:
+        batch = collate(rows, **options)
+        asked.append(sum(row.num_tokens for row in rows))
+        if asked[-1] > 200 and len(rows) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return batch
+
+    monkeypatch.setattr(training, "collate", collate_within_memory)
+    return asked
+
+
+def test_a_trial_that_runs_out_of_memory_is_run_once_more_with_less_at_once(
+    job: TrialJob, scarce: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = TrialRunner(job)(spec("sft", tokens_at_once=400, batch_size=4), lambda progress: None)
+    assert result.metrics[OUT_OF_MEMORY_RETRIES] == 1
+    assert max(scarce) > 200 >= max(tokens for tokens in scarce[-3:])
+    monkeypatch.undo()
+    as_planned = TrialRunner(job)(spec("sft", tokens_at_once=400, batch_size=4), lambda progress: None)
+    assert OUT_OF_MEMORY_RETRIES not in as_planned.metrics
+    # The batch is the same, in smaller parts: so is what is learnt, up to the order of additions.
+    losses = [loss for _, loss in result.learning_curve]
+    assert losses == pytest.approx([loss for _, loss in as_planned.learning_curve], abs=2e-4)
+
+
+def test_a_trial_that_runs_out_of_memory_twice_fails(job: TrialJob, scarce: list[int]) -> None:
+    import torch
+
+    with pytest.raises(torch.OutOfMemoryError, match="Tried to allocate"):
+        TrialRunner(job)(spec("sft", tokens_at_once=4000, batch_size=8), lambda progress: None)
+    assert sum(tokens > 200 for tokens in scarce) == 2
