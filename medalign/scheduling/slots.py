@@ -351,6 +351,8 @@ def worker_environment(slot: Slot) -> dict[str, str]:
         "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32",
         # Its own card, or none: Ray would leave every GPU visible to a process that asked for none.
         "CUDA_VISIBLE_DEVICES": slot.gpu or "",
+        # GPU memory in blocks that can grow: fewer holes, so that a step needs little more than what it holds.
+        "PYTORCH_ALLOC_CONF": "expandable_segments:True",
     }
 
 
