@@ -285,7 +285,8 @@ def train(method: str, base: Any, rows: Sequence[Row], **changes: Any) -> plain.
             if "lora_" in name
         }
     peak = plain.peak_gib()
-    return plain.Steps(plain.differences(curve.times), [loss for _, loss in curve], peak, adapter)
+    losses = [loss for _, loss in curve]
+    return plain.Steps(plain.differences(curve.times), losses, peak, adapter, curve.times)
 
 
 def note_steps(report: Report, name: str, found: plain.Steps, method: str, shape: ModelShape) -> None:
@@ -355,7 +356,7 @@ def score_leanly(report: Report, base: Any, rows: Sequence[Row]) -> None:
 
 
 def measure_slots(report: Report, given: argparse.Namespace) -> None:
-    """Processes at once, each held to its slot, each training the same; from the common start to the last end."""
+    """Processes at once, each held to its slot, each training the same."""
     counts = [(1, given.slots)] + ([(given.gpus, given.slots)] if given.gpus > 1 else [])
     for num_gpus, per_gpu in counts:
         context = multiprocessing.get_context("spawn")
@@ -374,13 +375,17 @@ def measure_slots(report: Report, given: argparse.Namespace) -> None:
         found = [results.get(timeout=400) for _ in processes]
         for process in processes:
             process.join()
-        seconds = max(end for _, end, _ in found) - min(start for start, _, _ in found)
-        rows = total * plain.BATCH_SIZE * given.steps
+        # While all are at work: from when the last has begun until the first has ended.
+        begin, end = max(times[1] for times, _ in found), min(times[-1] for times, _ in found)
+        steps = sum(begin < moment <= end for times, _ in found for moment in times)
+        rate = steps * plain.BATCH_SIZE / (end - begin)
         report.add(
             f"slots_{num_gpus}x{per_gpu}",
-            rows_per_second=rows / seconds,
-            tokens_per_second=rows / seconds * (PROMPT + ANSWER),
-            peak_gib=max(peak for _, _, peak in found),
+            rows_per_second=rate,
+            tokens_per_second=rate * (PROMPT + ANSWER),
+            tflops=rate * (PROMPT + ANSWER) * 4 * CARDS[given.model].shape.layer_params / 1e12,
+            seconds_together=end - begin,
+            peak_gib=max(peak for _, peak in found),
         )
 
 
@@ -395,12 +400,11 @@ def slot_process(ready: Any, results: Any, given: dict[str, Any]) -> None:
     base = random_base(shape, given["precision"], "cuda")
     hold_to_slot(given["slot_gib"])
     lean_blocks(base.model)
-    rows = training_rows(shape, "sft", 8 * given["steps"])
+    rows = training_rows(shape, "sft", 8 * 3 * given["steps"])
     train("sft", base, rows[:16])
     ready.wait(timeout=300)
-    start = time.time()
     found = train("sft", base, rows)
-    results.put((start, time.time(), found.peak_gib))
+    results.put((found.times, found.peak_gib))
 
 
 def measure_peaks(report: Report, given: argparse.Namespace) -> None:

@@ -66,10 +66,7 @@ def measure(report: Any, slot_gib: float, budget_seconds: float = 240.0) -> None
             label = "_".join(
                 [name, precision, point.method, str(point.tokens), *map(str, point.changes.values())]
             )
-            try:
-                report.add(f"peak_{label}", **_compared(gpu, base, shape, precision, point, slot_gib))
-            except Exception as error:  # the grid goes on: a failure is a figure too
-                report.add(f"peak_{label}", failed=f"{type(error).__name__}: {str(error)[:200]}")
+            report.add(f"peak_{label}", **_compared(gpu, base, shape, precision, point, slot_gib))
         del base
         gc.collect()
         torch.cuda.empty_cache()
@@ -101,15 +98,17 @@ def _compared(
         tokens_at_once=settings.tokens_at_once,
         checkpointing=settings.checkpointing,
     )
-    found = gpu.train(point.method, base, rows, **point.changes)
-    return {
+    predicted = {
         "rows_at_once": plan.rows_at_once,
         "checkpointing": plan.checkpointing,
         "predicted_gib": plan.peak_gib,
-        "measured_gib": found.peak_gib,
-        "error": plan.peak_gib / found.peak_gib - 1,
         "parts": [round(part, 2) for part in plan.parts],
     }
+    try:
+        peak = gpu.train(point.method, base, rows, **point.changes).peak_gib
+    except Exception as error:  # the grid goes on: a failure is a figure too
+        return {**predicted, "failed": f"{type(error).__name__}: {str(error)[:120]}", "error": 1.0}
+    return {**predicted, "measured_gib": peak, "error": plan.peak_gib / peak - 1}
 
 
 if __name__ == "__main__":

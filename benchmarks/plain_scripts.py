@@ -26,12 +26,14 @@ class Steps(NamedTuple):
         losses: Of every step.
         peak_gib: Reserved by torch.
         adapter: Trained weights by name, in fp32 on the CPU.
+        times: When each step had ended, on a clock that all processes share.
     """
 
     seconds: list[float]
     losses: list[float]
     peak_gib: float
     adapter: dict[str, Any]
+    times: list[float]
 
 
 def train(method: str, base: BaseModel, rows: Sequence[Row], num_steps: int, **changes: Any) -> Steps:
@@ -89,7 +91,7 @@ def train(method: str, base: BaseModel, rows: Sequence[Row], num_steps: int, **c
         for name, tensor in trainer.model.state_dict().items()
         if "lora_" in name
     }
-    return Steps(differences(times), losses, peak_gib(), trained)
+    return Steps(differences(times), losses, peak_gib(), trained, times)
 
 
 def _sft_example(row: Row) -> dict[str, list[int]]:

@@ -306,7 +306,9 @@ def _row_trainer(
 
     class RowTrainer(trainer_class):
         def training_step(self, model, inputs, num_items_in_batch=None):  # type: ignore[no-untyped-def]
-            if not model.training:  # going through all modules takes as long as two layers on a GPU
+            # Going through all modules takes as long as two layers on a GPU. The wrapper around the base begins in
+            # training mode, the base itself does not.
+            if not (model.training and run.base.model.training):
                 model.train()
             total: Any = 0.0
             with run.base.attending(training=True):

@@ -5,7 +5,7 @@ which it shares with its neighbours, and the narrow product x A'. The gradient w
 a quantised W is unpacked again in the backward pass. PEFT's own layer keeps copies in fp32 and adds in separate
 passes over memory. Adapter weights stay in fp32 and are rounded only as they enter a product.
 
-`lean_blocks` does the like for a block's other parts: RMSNorm through torch's fused one, which keeps its input as it
+`lean_blocks` does the like for a block's other parts: norms through torch's fused ones, which keep their input as it
 is instead of in fp32, and a gated feed-forward layer that computes its product again in the backward pass. On a GPU
 that product and the rotary embedding are one kernel each (triton_kernels.py).
 
@@ -56,11 +56,27 @@ def is_linear(layer: Any) -> bool:
     return isinstance(layer, torch.nn.Linear | Conv1D)  # bitsandbytes' layers are torch's
 
 
+def is_8bit(layer: Any) -> bool:
+    """Whether the layer is one of bitsandbytes' in 8 bits, whose name PEFT's adapter of it has too."""
+    return type(layer).__name__ == "Linear8bitLt" and is_linear(layer)
+
+
 def lean_product(
     layer: Any, x: torch.Tensor, a_RI: torch.Tensor | None, b_OR: torch.Tensor | None, scaling: float
 ) -> torch.Tensor:
     """layer(x) + scaling * x A' B'; without an adapter the frozen layer alone."""
-    return _product().apply(_in_compute_dtype(x), a_RI, b_OR, scaling, layer)
+    return _product().apply(_in_compute_dtype(x), a_RI, b_OR, scaling, layer, layer)
+
+
+def lean_frozen(layer: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A forward for a frozen layer that keeps nothing for its backward pass."""
+    usual = type(layer).forward.__get__(layer)
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = _product().apply(_in_compute_dtype(x), None, None, 0.0, layer, usual)
+        return found
+
+    return forward
 
 
 def added_product(
@@ -98,9 +114,9 @@ def _make_product() -> Any:
     class LeanProduct(torch.autograd.Function):
         @staticmethod
         def forward(
-            ctx: Any, x: torch.Tensor, a_RI: Any, b_OR: Any, scaling: float, layer: Any
+            ctx: Any, x: torch.Tensor, a_RI: Any, b_OR: Any, scaling: float, layer: Any, call: Any
         ) -> torch.Tensor:
-            result = layer(x).to(x.dtype)
+            result = call(x).to(x.dtype)
             ctx.layer, ctx.scaling = layer, scaling
             if a_RI is None:
                 ctx.save_for_backward()
@@ -117,13 +133,8 @@ def _make_product() -> Any:
             x_gradient_NI: Any = gradient_NO @ dense_weight(ctx.layer, gradient.dtype) if wanted else None
             saved = ctx.saved_tensors  # read once: recomputed activations are handed out once
             if not saved:
-                return (
-                    x_gradient_NI.view(*gradient.shape[:-1], -1) if wanted else None,
-                    None,
-                    None,
-                    None,
-                    None,
-                )
+                x_gradient = x_gradient_NI.view(*gradient.shape[:-1], -1) if wanted else None
+                return (x_gradient, *[None] * 5)
             x, inner_NR, a_RI, b_OR = saved
             inner_gradient_NR = (gradient_NO @ b_OR.to(gradient.dtype)).mul_(ctx.scaling)
             a_gradient_RI = (inner_gradient_NR.t() @ x.flatten(0, -2)).to(a_RI.dtype)
@@ -131,7 +142,7 @@ def _make_product() -> Any:
             if wanted:
                 x_gradient_NI.addmm_(inner_gradient_NR, a_RI.to(gradient.dtype))
                 x_gradient_NI = x_gradient_NI.view(x.shape)
-            return x_gradient_NI, a_gradient_RI, b_gradient_OR, None, None
+            return x_gradient_NI, a_gradient_RI, b_gradient_OR, None, None, None
 
     return LeanProduct
 
@@ -244,6 +255,8 @@ def _lean_forward(module: Any) -> Callable[..., Any] | None:
         return _gated_feed_forward
     if name in _ATTENTIONS:
         return _with_lean_rotary(type(module).forward)
+    if name == "LayerNorm":
+        return _layer_norm
     return _new_gelu if name == "NewGELUActivation" else None
 
 
@@ -274,6 +287,14 @@ def _rms_norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
     with torch.autocast(hidden_states.device.type, enabled=False):
         weight = self.weight.to(hidden_states.dtype)
         return torch.nn.functional.rms_norm(hidden_states, weight.shape, weight, self.variance_epsilon)
+
+
+def _layer_norm(self: Any, input: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    with torch.autocast(input.device.type, enabled=False):
+        weight, bias = (None if p is None else p.to(input.dtype) for p in (self.weight, self.bias))
+        return torch.nn.functional.layer_norm(input, self.normalized_shape, weight, bias, self.eps)
 
 
 def _gated_feed_forward(self: Any, x: torch.Tensor) -> torch.Tensor:

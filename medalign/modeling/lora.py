@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medalign.errors import ModelError
 from medalign.modeling.base_models import BaseModel
-from medalign.modeling.lean_layers import added_product, is_linear, lean_product
+from medalign.modeling.lean_layers import (
+    added_product,
+    is_8bit,
+    is_linear,
+    lean_frozen,
+    lean_product,
+)
 from medalign.modeling.model_cards import ATTENTION
 
 if TYPE_CHECKING:
@@ -85,17 +91,23 @@ def _detach(model: PreTrainedModel) -> None:
 
 @contextlib.contextmanager
 def lean_lora(model: PeftModel) -> Iterator[None]:
-    """Within it adapter layers compute in their lean form (lean_layers.py).
+    """Within it adapter layers compute in their lean form (lean_layers.py), and so do 8-bit layers without adapter.
 
     Under autocast the products run in bf16 with fp32 master weights. A layer of another kind (DoRA, an embedding)
     computes as PEFT does, but takes its input as it is instead of casting it to fp32.
     """
     from peft.helpers import disable_input_dtype_casting
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     changed = []
     with disable_input_dtype_casting(model):
+        adapted = {id(m.get_base_layer()) for m in model.modules() if isinstance(m, BaseTunerLayer)}
         for module in list(model.modules()):
-            if (forward := _lean_forward(module)) is not None:
+            # bitsandbytes' 8-bit product keeps its input, which nothing needs where no weight is trained.
+            if is_8bit(module) and id(module) not in adapted:
+                module.forward = lean_frozen(module)
+                changed.append(module)
+            elif (forward := _lean_forward(module)) is not None:
                 module.forward = forward
                 changed.append(module)
         try:

@@ -258,17 +258,15 @@ def _kept_bytes(shape: ModelShape, precision: str, tuning: Tuning, masked: bool)
     hidden, query, kv = 2.0 * shape.hidden, 2.0 * shape.query_width, 2.0 * shape.kv_width
     inner = 2.0 * shape.intermediate
     adapted = tuning.rank is None or tuning.targets == "all_linear"
-    norms = (
-        2 * hidden if shape.gated else 2 * 3 * hidden
-    )  # LayerNorm keeps its input in 32 bits under autocast
+    norms = 2 * hidden
     # Behind an explicit mask keys and values are repeated to the number of queries.
     attention = query + (2 * query if masked else 2 * kv) + query + 4.0 * shape.num_heads
-    inputs = hidden + (hidden + inner if adapted or precision == "int8" else 0.0)
+    inputs = hidden + (hidden + inner if adapted else 0.0)
     feed_forward = 2 * inner if shape.gated else inner
     down = 2.0 * (tuning.rank or 0) * len(shape.targets(tuning.targets))
     kept = norms + attention + inputs + feed_forward + down
-    if tuning.magnitudes:  # PEFT's own layer: input and three outputs of the layer, in 32 bits
-        kept += sum(4.0 * (p.num_in + 3 * p.num_out) for p in shape.targets(tuning.targets))
+    if tuning.magnitudes:  # PEFT's own layer: its input and two of its outputs in 32 bits
+        kept += sum(4.0 * (p.num_in + 2 * p.num_out) for p in shape.targets(tuning.targets))
     return kept
 
 

@@ -220,6 +220,23 @@ def test_how_a_step_is_cut_into_parts_does_not_change_the_result(method: str, ll
     assert distance(single.weights, whole.weights) < 1e-4
 
 
+@pytest.mark.parametrize("method", TRAINING)
+def test_every_module_is_in_training_mode_and_recomputes_where_asked(method: str, base: BaseModel) -> None:
+    """Dropout and recomputation are silently off in a module that is not in training mode."""
+    calls = {}
+    for checkpointing in (False, True):
+        seen: list[bool] = []
+        attention = base.model.model.layers[1].self_attn
+        hook = attention.register_forward_pre_hook(
+            lambda module, args, seen=seen: seen.append(module.training)
+        )
+        setting = SETTING | {"epochs": 1, "checkpointing": checkpointing}
+        with method_named(method).adapted(make_run(base, QUESTIONS[:5], setting)):
+            hook.remove()
+        calls[checkpointing] = seen.count(True)
+    assert calls[True] == 2 * calls[False] > 0
+
+
 def test_logits_in_pieces_do_not_change_the_result(
     llama_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
