@@ -254,6 +254,53 @@ def test_a_model_computes_in_bf16_only_where_the_processor_does(
     assert {parameter.dtype for parameter in base.model.parameters()} == {base.dtype}
 
 
+@pytest.mark.parametrize(
+    ("precision", "native", "dtype"),
+    [
+        ("bf16", True, "bfloat16"),
+        ("fp16", True, "float16"),
+        ("fp32", True, "float32"),
+        ("nf4", True, "bfloat16"),
+        ("nf4", False, "float16"),
+        ("int8", False, "float16"),
+    ],
+)
+def test_a_gpu_without_bf16_computes_in_fp16(
+    monkeypatch: pytest.MonkeyPatch, precision: Precision, native: bool, dtype: str
+) -> None:
+    import torch
+
+    monkeypatch.setattr(base_models, "computes_in_bf16", lambda device: native)
+    gpu = torch.device("cuda")
+    assert compute_dtype(precision, gpu) == getattr(torch, dtype)
+    assert resolve_precision("auto", gpu) == ("bf16" if native else "fp16")
+
+
+def test_bf16_on_a_gpu_without_it_and_fp16_on_a_cpu_are_refused(
+    tiny_folder: TinyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(base_models, "computes_in_bf16", lambda device: False)
+    with pytest.raises(ModelError, match="bf16, which this GPU does not compute in; use fp16, nf4 or auto"):
+        compute_dtype("bf16", torch.device("cuda"))
+    with pytest.raises(ModelError, match="fp16 needs a GPU; use bf16 or fp32 on a CPU"):
+        load_base(str(tiny_folder("llama")), "fp16", "cpu")
+
+
+def test_bitsandbytes_without_its_library_for_the_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+    from bitsandbytes import cextension
+
+    check = base_models._check_bitsandbytes
+    check("nf4", torch.device("cpu"))
+    monkeypatch.setattr(cextension, "lib", object())  # what a build without CUDA leaves there
+    with pytest.raises(
+        ModelError, match=r"precision: nf4 needs bitsandbytes with its library for CUDA .*BNB_CUDA"
+    ):
+        check("nf4", torch.device("cuda"))
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_window_is_the_number_of_positions(tiny_folder: TinyFolder, architecture: Architecture) -> None:
     folder = tiny_folder(architecture)
