@@ -16,6 +16,7 @@ from medalign.modeling.base_models import (
     EMBEDDED_MODEL,
     Precision,
     absolute_name,
+    compute_dtype,
     computes_in_bf16,
     fingerprint_folder,
     load_base,
