@@ -433,7 +433,9 @@ def _trainable(make_runner: MakeRunner, slots: Slots, pulse_seconds: float) -> A
             apply_slot(self._slot)
             return runner
 
-    return tune.with_parameters(SlotTrainable, make_runner=make_runner)
+    trainable = tune.with_parameters(SlotTrainable, make_runner=make_runner)
+    trainable.__name__ = trainable.__qualname__ = SlotTrainable.__name__  # the name of its processes
+    return trainable
 
 
 def _slot_of_process(slots: Slots) -> Slot:

@@ -20,7 +20,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 # Several nodes on one machine must not quarrel over ports and memory.
-_APART = (
+APART = (
     *("--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=80000000"),
     *("--disable-usage-stats", "--block"),
 )
@@ -41,7 +41,7 @@ class Rack:
         # Ray's sockets lie in here, and their paths must stay below 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="rack-", dir="/tmp"))
         self._nodes: list[subprocess.Popen[bytes]] = []
-        self._port, self._client_port = _free_port(), _free_port()
+        self._port, self._client_port = free_port(), free_port()
         self.environment = {
             **{
                 name: value
@@ -141,11 +141,11 @@ class Rack:
             *ours,
             *self._slots,
             "--",
-            *_APART,
+            *APART,
             *rays,
         ]
         if not rays:
-            command.append(f"--dashboard-agent-listen-port={_free_port()}")
+            command.append(f"--dashboard-agent-listen-port={free_port()}")
         with (self._folder / f"node-{len(self._nodes)}.log").open("wb") as log:
             self._nodes.append(
                 subprocess.Popen(
@@ -176,7 +176,7 @@ class Rack:
         return (self._folder / f"node-{number}.log").read_text()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
