@@ -2,10 +2,11 @@
 
     python benchmarks/early_stopping.py [--methods sft,dpo] [--trials 8] [--data medmcqa:FOLDER] [--train-size 64]
 
-Runs a search of each method in which every trial reports at the rungs and none is stopped. Then each rule is asked, trial
-by trial in the same order, whom it would have stopped where: what is left of that trial's own measured time is what it
-saves. (A search with early stopping may go on to try other settings; that is not in this.) Prints one JSON object for
-each method and rule; `same_winner` is whether the best trial of all is still the best of those that were not stopped.
+Runs a search of each method in which every trial reports at the rungs and none is stopped. Then each rule is asked,
+trial by trial in the same order, whom it would have stopped where: what is left of that trial's own measured time is
+what it saves. (A search with early stopping may go on to try other settings; that is not in this.) Prints one JSON
+object for each method and rule; `same_winner` is whether the best trial of all is still the best of those that were not
+stopped.
 """
 
 from __future__ import annotations
