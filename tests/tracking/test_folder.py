@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,3 +152,32 @@ def test_a_file_that_somebody_broke_is_named(experiment: Experiment) -> None:
         StorageError, match=f"^{file}: cannot be read .*; restore it or start a new comparison$"
     ):
         folder.results()
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from medalign.tracking.folder import ComparisonFolder
+with ComparisonFolder(Path(sys.argv[1])).held():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_driver_is_told_who_the_first_is_and_a_dead_one_holds_nothing(tmp_path: Path) -> None:
+    folder = ComparisonFolder(tmp_path)
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+    )
+    try:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        with (
+            pytest.raises(StorageError, match=rf"is being run by process {first.pid} on \S+; wait for it"),
+            folder.held(),
+        ):
+            pass
+    finally:
+        first.kill()
+        first.wait()
+    with folder.held():
+        pass
