@@ -150,6 +150,7 @@ def _use_predictions(arguments: argparse.Namespace) -> None:
         raise ConfigError("--validation: belongs to one arm, but several are given; evaluate one at a time")
 
     from medalign.evaluation.checking import check_arms, check_predictions
+    from medalign.evaluation.confidence import fit_temperature, scoring_rule
     from medalign.evaluation.predictions import read_parquet
 
     arms = _arms([(name, read_parquet(file)) for name, file in named])
@@ -157,9 +158,17 @@ def _use_predictions(arguments: argparse.Namespace) -> None:
         check_arms(arms)
     for predictions, where in _each(arms):
         check_predictions(predictions, where if len(named) > 1 else str(named[0][1]))
-    temperature = _temperature(arguments.validation)
+    validation = _validation(arguments.validation, arms)
+    rule = scoring_rule([p for predictions, _ in _each(arms) for p in predictions] + validation)
+    temperature = fit_temperature(validation, scoring=rule) if validation else None
     encoder = _encoder(arguments.bertscore, arms)
-    measures = {arm.arm: _measures(arm, temperature, _terms(arguments.terms), encoder) for arm in arms}
+    options = {
+        "scoring": rule,
+        "temperature": temperature,
+        "terms": _terms(arguments.terms),
+        "bertscore": encoder,
+    }
+    measures = {arm.arm: _measures(arm, options) for arm in arms}
     consistency = _consistency(arguments.variants, arms)
     errors = _errors(arms, _questions(arguments.data, arms))
     print(_text(arms, measures, errors, consistency, temperature, arguments.bertscore if encoder else ""))
@@ -278,18 +287,27 @@ def _each(arms: Sequence[ArmResult]) -> list[tuple[tuple[Prediction, ...], str]]
     ]
 
 
-def _temperature(file: str | None) -> Temperature | None:
+def _validation(file: str | None, arms: Sequence[ArmResult]) -> list[Prediction]:
+    """The answers on which a temperature is fitted: with options, and none of the questions that it is judged on."""
     if not file:
-        return None
+        return []
     from medalign.evaluation.checking import check_predictions
-    from medalign.evaluation.confidence import fit_temperature, scored_only
+    from medalign.evaluation.confidence import scored_only
     from medalign.evaluation.predictions import read_parquet
 
     validation = read_parquet(file)
     check_predictions(validation, file)
-    if not scored_only(validation):
+    judged = {p.question_id for p in arms[0].predictions[0]}
+    shared = [p.question_id for p in validation if p.question_id in judged]
+    if shared:
+        raise DataError(
+            f"--validation: {file} answers {len(shared)} of the questions that are judged, such as {shared[0]!r}; "
+            "fit a temperature on others"
+        )
+    scored = scored_only(validation)
+    if not scored:
         raise DataError(f"--validation: {file} holds no question with options; a temperature needs some")
-    return fit_temperature(validation)
+    return scored
 
 
 def _encoder(name: str, arms: Sequence[ArmResult]) -> TextScorer | None:
@@ -308,20 +326,14 @@ def _terms(file: str | None) -> frozenset[str] | None:
     return read_terms(file) if file else None
 
 
-def _measures(
-    arm: ArmResult, temperature: Temperature | None, terms: frozenset[str] | None, encoder: TextScorer | None
-) -> list[Measure]:
+def _measures(arm: ArmResult, options: Mapping[str, Any]) -> list[Measure]:
+    """The means over an arm's seeds; `options` are those of `measuring.measure`."""
     from medalign.evaluation.measuring import mean_over_seeds, measure
     from medalign.evaluation.texts import find_wordnet
 
     written = any(p.correct is None for p in arm.predictions[0])
     wordnet = find_wordnet() if written else None
-    return mean_over_seeds(
-        [
-            measure(p, temperature=temperature, terms=terms, wordnet=wordnet, bertscore=encoder)
-            for p in arm.predictions
-        ]
-    )
+    return mean_over_seeds([measure(p, wordnet=wordnet, **options) for p in arm.predictions])
 
 
 def _questions(sources: str | None, arms: Sequence[ArmResult]) -> dict[str, Question]:
@@ -352,10 +364,12 @@ def _consistency(file: str | None, arms: Sequence[ArmResult]) -> Any:
     if len(arms) > 1 or len(arms[0].predictions) > 1:
         raise ConfigError("--variants: belongs to one file of predictions, but several are given")
     from medalign.data.variants import original_id
+    from medalign.evaluation.checking import check_predictions
     from medalign.evaluation.consistency import consistency
     from medalign.evaluation.predictions import read_parquet
 
     variants = read_parquet(file)
+    check_predictions(variants, file)
     return consistency(
         arms[0].predictions[0], variants, {v.question_id: original_id(v.question_id) for v in variants}
     )

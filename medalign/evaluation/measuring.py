@@ -23,6 +23,7 @@ from medalign.evaluation.confidence import (
     scoring_rule,
 )
 from medalign.evaluation.medical_terms import medical_term_f1
+from medalign.evaluation.predictions import Scoring
 from medalign.records import Prediction
 
 Better = Literal["higher", "lower", "neither"]
@@ -110,6 +111,7 @@ class Measure:
 def measure(
     predictions: Sequence[Prediction],
     *,
+    scoring: Scoring | None = None,
     temperature: Temperature | None = None,
     terms: Collection[str] | None = None,
     wordnet: Any = None,
@@ -119,13 +121,15 @@ def measure(
 
     Args:
         predictions: That `checking.check_predictions` passes.
+        scoring: The rule by which options were chosen; found from what was chosen where it is None.
         temperature: Fitted on the same predictor's validation answers.
         terms: Medical words of one's own, in place of the package's.
         wordnet: As `texts.meteor` takes it.
         bertscore: Scores written answers by an encoder.
     """
-    scores = question_scores(predictions, terms=terms, wordnet=wordnet, bertscore=bertscore)
-    whole = _of_options(predictions, temperature) | _of_decisions(predictions) | _of_texts(predictions)
+    rule = scoring or scoring_rule(predictions)
+    scores = question_scores(predictions, scoring=rule, terms=terms, wordnet=wordnet, bertscore=bertscore)
+    whole = _of_options(predictions, rule, temperature) | _of_decisions(predictions) | _of_texts(predictions)
     missing = _reasons(predictions, temperature, wordnet, bertscore)
     found = []
     for name in METRICS:
@@ -142,6 +146,7 @@ def measure(
 def question_scores(
     predictions: Sequence[Prediction],
     *,
+    scoring: Scoring | None = None,
     terms: Collection[str] | None = None,
     wordnet: Any = None,
     bertscore: TextScorer | None = None,
@@ -152,7 +157,7 @@ def question_scores(
     BLEU, F1 over classes, kappa, calibration errors and AURC are no means over questions and are not here.
     """
     scores: Scores = {name: {} for name in METRICS}
-    rule = scoring_rule(predictions)
+    rule = scoring or scoring_rule(predictions)
     for p in scored_only(predictions):
         right = p.answer_index or 0
         probabilities = option_probabilities(p, rule)
@@ -182,29 +187,33 @@ def question_scores(
     return {name: of_questions for name, of_questions in scores.items() if of_questions}
 
 
-def _of_options(predictions: Sequence[Prediction], temperature: Temperature | None) -> dict[str, Measure]:
+def _of_options(
+    predictions: Sequence[Prediction], rule: Scoring, temperature: Temperature | None
+) -> dict[str, Measure]:
     """Calibration before and after scaling."""
     scored = scored_only(predictions)
     if not scored:
         return {}
     correct_Q = [bool(p.correct) for p in scored]
-    found = calibration_errors(scored)
-    sure_Q = confidences(scored)
+    found = calibration_errors(scored, scoring=rule)
+    sure_Q = confidences(scored, scoring=rule)
     found["aurc"] = calibration.aurc(sure_Q, correct_Q)
     found["accuracy_at_80_coverage"] = calibration.accuracy_at_coverage(sure_Q, correct_Q, COVERAGE)
     if temperature is not None:
         found["temperature"] = temperature.value
-        scaled = calibration_errors(scored, temperature=temperature.value)
+        scaled = calibration_errors(scored, scoring=rule, temperature=temperature.value)
         found |= {f"{name}_scaled": value for name, value in scaled.items()}
     return {name: Measure(name=name, value=value, num_questions=len(scored)) for name, value in found.items()}
 
 
-def calibration_errors(predictions: Sequence[Prediction], *, temperature: float = 1.0) -> dict[str, float]:
+def calibration_errors(
+    predictions: Sequence[Prediction], *, scoring: Scoring | None = None, temperature: float = 1.0
+) -> dict[str, float]:
     """`ece_equal_width`, `ece_equal_mass` and `brier` of the questions with options; empty without any."""
     scored = scored_only(predictions)
     if not scored:
         return {}
-    rule = scoring_rule(scored)
+    rule = scoring or scoring_rule(scored)
     sure_Q = confidences(scored, scoring=rule, temperature=temperature)
     correct_Q = [bool(p.correct) for p in scored]
     return {

@@ -68,7 +68,8 @@ def test_the_folder_of_a_comparison_stands_for_its_refits(
 
 
 def test_calibration_is_shown_after_a_temperature(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_parquet(folder / "validation.parquet", random_predictions(80, 9))
+    others = [dataclasses.replace(p, question_id=f"v-{p.question_id}") for p in random_predictions(80, 9)]
+    write_parquet(folder / "validation.parquet", others)
     given = [
         "--predictions",
         str(folder / "base.parquet"),
@@ -145,6 +146,9 @@ def test_options_that_do_not_fit_are_refused_in_one_line(
     )
     assert "--prediction: not an option; did you mean --predictions?" in refused(
         capsys, "--predictions", base, "--prediction", base
+    )
+    assert "answers 60 of the questions that are judged, such as 'q0'" in refused(
+        capsys, "--predictions", base, "--validation", sft
     )
     write_parquet(folder / "text.parquet", [say(written(name), "iron") for name in "ab"])
     assert "holds no question with options" in refused(
