@@ -151,6 +151,7 @@ def cost_plot(findings: Findings, looks: Mapping[str, Look]) -> Plot:
     # A logarithmic axis has no place for zero: it stands well below the cheapest.
     floor = min((value for value in exact.values() if value > 0), default=1.0) / 10
     cost = {arm: value or floor for arm, value in exact.items()}
+    by_cost = sorted(cost, key=lambda arm: cost[arm])
 
     def draw(canvas: Canvas) -> None:
         axes = canvas.axes(grid="both")
@@ -178,7 +179,9 @@ def cost_plot(findings: Findings, looks: Mapping[str, Look]) -> Plot:
             tip = f"{arm.arm}: {wording.percent(item.accuracy)} for {cost_text(ledger, exact[arm.arm])}"
             tip += f"; on the front in {share:.0%} of redraws of the questions" if share is not None else ""
             canvas.mark(drawn, arm=arm.arm, tip=tip)
-            axes.annotate(arm.arm, (x, y), (9, 5), textcoords="offset points")
+            # Up and down in turn, so that the names of arms of like cost and accuracy do not lie on each other.
+            place = (9, 5) if by_cost.index(arm.arm) % 2 == 0 else (9, -13)
+            axes.annotate(arm.arm, (x, y), place, textcoords="offset points")
         _log_axis(axes)
         axes.set_xlabel(f"{AXIS_WORDS[ledger.axis].format(currency=ledger.price.currency)} (log scale)")
         axes.set_ylabel("test accuracy, percent")
