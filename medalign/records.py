@@ -289,10 +289,16 @@ class Interval(NamedTuple):
 
 
 class Spent(NamedTuple):
-    """What a trial had used when it failed."""
+    """What a trial, or one attempt at it, had used when it failed."""
 
     cost: Cost
     shared: Mapping[str, Cost]
+
+    def and_then(self, later: Spent) -> Spent:
+        """Both together: what an attempt and the next one used."""
+        names = {**self.shared, **later.shared}
+        shared = {name: self.shared.get(name, Cost()) + later.shared.get(name, Cost()) for name in names}
+        return Spent(self.cost + later.cost, shared)
 
 
 def note_spent(error: BaseException, spent: Spent) -> None:

@@ -34,6 +34,7 @@ from medalign.modeling.predictor import Predictor
 from medalign.records import (
     BASE,
     OUT_OF_MEMORY_RETRIES,
+    Cost,
     Prediction,
     PreferencePair,
     Progress,
@@ -42,6 +43,7 @@ from medalign.records import (
     TrialResult,
     TrialSpec,
     note_spent,
+    spent_until,
 )
 
 Report = Callable[[Progress], None]
@@ -101,9 +103,20 @@ class TrialRunner:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
+            first = spent_until(error) or Spent(Cost(), {})
             release(error)
-        result = self._attempt(spec, report, has_run_out=True)
-        return dataclasses.replace(result, metrics={**result.metrics, OUT_OF_MEMORY_RETRIES: 1.0})
+        try:
+            result = self._attempt(spec, report, has_run_out=True)
+        except Exception as error:
+            note_spent(error, first.and_then(spent_until(error) or Spent(Cost(), {})))
+            raise
+        both = first.and_then(Spent(result.cost, result.shared))
+        return dataclasses.replace(
+            result,
+            metrics={**result.metrics, OUT_OF_MEMORY_RETRIES: 1.0},
+            cost=both.cost,
+            shared=both.shared,
+        )
 
     def _attempt(self, spec: TrialSpec, report: Report, has_run_out: bool = False) -> TrialResult:
         from transformers import set_seed

@@ -22,7 +22,7 @@ FLIPS_SHOWN = 150
 FLIPS_CHARS = (
     1_200_000  # of all flips shown, so that the page stays under 5 MiB whatever the passages' length
 )
-MISTAKES_SHOWN = 12
+MISTAKES_SHOWN = 10
 _LIST_ITEMS = 20
 _COST_UNITS = {"price": "{currency}", "device_seconds": "GPU time", "cpu_seconds": "CPU time"}
 
@@ -134,13 +134,14 @@ def _bars(rows: Sequence[table_rows.Row], majority: float | None) -> Mapping[str
 
 
 def _sure_mistakes(data: ReportData, findings: Findings) -> list[table_rows.Row]:
-    """The surest wrong answers, each arm and question once, with the question's text."""
-    rows: dict[tuple[str, str], table_rows.Row] = {}
+    """The questions with the surest wrong answers, each with what its arms said; an arm once, at its surest."""
+    rows: dict[str, table_rows.Row] = {}
     for row in error_rows.confident_error_rows(findings.errors):
         question = data.questions.get(row["question_id"])
-        rows.setdefault(
-            (row["arm"], row["question_id"]), {**row, "question": question.text if question else ""}
+        held = rows.setdefault(
+            row["question_id"], {**row, "question": question.text if question else "", "arms": {}}
         )
+        held["arms"].setdefault(row["arm"], (row["said"], row["confidence"]))
     return list(rows.values())[:MISTAKES_SHOWN]
 
 

@@ -37,9 +37,11 @@ from medalign.records import (
     Prediction,
     Progress,
     Question,
+    Spent,
     Stage,
     TrialResult,
     TrialSpec,
+    note_spent,
     spent_until,
 )
 from tests.methods.examples import mixed, quick_setting, tiny_base
@@ -287,6 +289,30 @@ def test_a_failed_trial_says_what_it_had_used(job: TrialJob) -> None:
         TrialRunner(dataclasses.replace(job, checkpoints=()))(spec("sft", learning_rate=1e30), ignore)
     spent = spent_until(caught.value)
     assert spent is not None and spent.cost.tokens_trained > 0 < spent.cost.train_flops
+
+
+def test_an_attempt_that_ran_out_of_memory_is_paid_for_too(
+    job: TrialJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = TrialRunner(job)
+    once = runner(spec("sft"), ignore)
+    attempt = runner._attempt
+
+    def first_runs_out(
+        spec: TrialSpec, report: Callable[[Progress], None], has_run_out: bool = False
+    ) -> TrialResult:
+        result = attempt(spec, report, has_run_out)
+        if has_run_out:
+            return result
+        error = MemoryError("made up")
+        note_spent(error, Spent(result.cost, {}))
+        raise error
+
+    monkeypatch.setattr(runner, "_attempt", first_runs_out)
+    twice = runner(spec("sft", number=1), ignore)
+    assert twice.status == "completed"
+    assert twice.cost.tokens_trained == 2 * once.cost.tokens_trained
+    assert twice.cost.train_flops > 1.9 * once.cost.train_flops
 
 
 def test_a_diverged_trial_leaves_the_runner_as_it_was(job: TrialJob) -> None:
