@@ -1,6 +1,6 @@
 """Probabilities and confidences out of stored predictions, and the temperature that mends them."""
 
-# Q = questions, O = options
+# Q = questions, O = options, N = questions with O options each
 
 from __future__ import annotations
 
@@ -79,13 +79,17 @@ def confidences(
         scoring: The rule that counted; found from what was chosen where it is None.
     """
     rule = scoring or scoring_rule(predictions)
-    return np.array(
-        [
-            option_probabilities(p, rule, temperature=temperature)[p.chosen or 0]
-            for p in scored_only(predictions)
-        ],
-        dtype=np.float64,
-    )
+    scored = scored_only(predictions)
+    of_width: dict[int, list[int]] = {}  # questions by their number of options: hundreds of thousands at once
+    for place, prediction in enumerate(scored):
+        of_width.setdefault(len(prediction.option_logprobs), []).append(place)
+    confidence_Q = np.empty(len(scored), dtype=np.float64)
+    for places in of_width.values():
+        scores_NO = np.array([option_scores(scored[place], rule) for place in places])
+        weights_NO = np.exp((scores_NO - scores_NO.max(axis=1, keepdims=True)) / temperature)
+        chosen_N = [scored[place].chosen or 0 for place in places]
+        confidence_Q[places] = weights_NO[np.arange(len(places)), chosen_N] / weights_NO.sum(axis=1)
+    return confidence_Q
 
 
 def fit_temperature(validation: Sequence[Prediction], *, scoring: Scoring | None = None) -> Temperature:
