@@ -146,6 +146,8 @@ class Cost:
         train_flops: Floating-point operations of training, counted from shapes (modeling/flops.py).
         score_flops: Likewise of scoring and generating.
         energy_joules: Of the device, its slot's share; None where no driver tells it.
+        device_flops: Operations that the whole device does a second by its maker's data sheet (dense, 16 bits); None
+            for a device that is not known.
         peak_gib: Largest memory held during the trial: the device's where there is one, else
             the process's resident set.
     """
@@ -161,7 +163,21 @@ class Cost:
     train_flops: float = 0.0
     score_flops: float = 0.0
     energy_joules: float | None = None
+    device_flops: float | None = None
     peak_gib: float = 0.0
+
+    @property
+    def train_tokens_per_second(self) -> float | None:
+        return (
+            self.tokens_trained / self.train_seconds if self.train_seconds and self.tokens_trained else None
+        )
+
+    @property
+    def train_flops_utilisation(self) -> float | None:
+        """Share of the whole device's arithmetic that training used while it ran; other slots use it too."""
+        if not (self.device_flops and self.train_seconds):
+            return None
+        return self.train_flops / self.train_seconds / self.device_flops
 
     def __add__(self, other: Cost) -> Cost:
         sums = {name: getattr(self, name) + getattr(other, name) for name in _ADDED}
@@ -169,6 +185,7 @@ class Cost:
         return Cost(
             **sums,
             energy_joules=sum(told) if told else None,
+            device_flops=self.device_flops or other.device_flops,
             peak_gib=max(self.peak_gib, other.peak_gib),
         )
 
@@ -178,11 +195,13 @@ class Cost:
         joules = self.energy_joules
         if joules is not None and part.energy_joules is not None:
             joules = max(joules - part.energy_joules, 0.0)
-        return Cost(**left, energy_joules=joules, peak_gib=self.peak_gib)
+        return Cost(**left, energy_joules=joules, device_flops=self.device_flops, peak_gib=self.peak_gib)
 
 
 _ADDED = tuple(
-    field.name for field in dataclasses.fields(Cost) if field.name not in ("energy_joules", "peak_gib")
+    field.name
+    for field in dataclasses.fields(Cost)
+    if field.name not in ("energy_joules", "device_flops", "peak_gib")
 )
 
 

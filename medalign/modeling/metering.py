@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from medalign.modeling.device_rates import published_flops
 from medalign.modeling.energy import device_joules
 from medalign.modeling.flops import ModelShape, shape_of
 from medalign.records import Cost
@@ -130,6 +131,7 @@ class Meter:
             energy_joules=None
             if joules is None or self._joules_start is None
             else (joules - self._joules_start) * share,
+            device_flops=published_flops(),
             peak_gib=_peak_gib(),
         )
 

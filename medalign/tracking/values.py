@@ -97,7 +97,11 @@ def result_step(result: TrialResult) -> int:
 
 
 def _cost_numbers(cost: Cost) -> dict[str, Any]:
-    return dataclasses.asdict(cost)
+    return {
+        **dataclasses.asdict(cost),
+        "train_tokens_per_second": cost.train_tokens_per_second,
+        "train_flops_utilisation": cost.train_flops_utilisation,
+    }
 
 
 def arm_metrics(arm: ArmResult, summary: ComparisonSummary) -> dict[str, float]:
