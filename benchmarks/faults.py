@@ -1,6 +1,6 @@
 """Trials lost and work repeated when processes die, stop and lose their disk at seeded random moments.
 
-    python benchmarks/faults.py --runs 30 --seed 0 [--keep FOLDER]
+    python benchmarks/faults.py --runs 30 --seed 0 [--slots 2] [--keep FOLDER]
 
 Runs one small comparison undisturbed, then the same one again and again, each time with one fault; one that a fault
 ended is continued with --resume. A run is well if it ends with the same table, the same answers (log-probabilities
@@ -67,6 +67,7 @@ def main() -> int:
     parser.add_argument(
         "--first", type=int, default=0, help="number of the first run, to go on with a series"
     )
+    parser.add_argument("--slots", type=int, default=2, help="trials at once")
     parser.add_argument("--only", help="one kind of fault")
     parser.add_argument("--keep", type=Path, help="folder to work in, which stays")
     given = parser.parse_args()
@@ -75,7 +76,7 @@ def main() -> int:
         folder = given.keep or Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="medalign-faults-"))
         )
-        runs = Runs(folder.absolute(), stack)
+        runs = Runs(folder.absolute(), stack, given.slots)
         outcomes = []
         for number in range(given.first, given.first + given.runs):
             generator = random.Random(f"{given.seed}-{number}")
@@ -93,8 +94,8 @@ def main() -> int:
 class Runs:
     """The undisturbed run, and disturbed ones to be compared with it."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
-        self._work = Workplace(folder)
+    def __init__(self, folder: Path, stack: contextlib.ExitStack, num_slots: int = 2) -> None:
+        self._work = Workplace(folder, num_slots)
         self._stack = stack
         stack.callback(self._work.end)
         self._server: MlflowServer | None = None

@@ -23,10 +23,9 @@ from medalign.tracking.folder import ComparisonFolder
 from tests.tiny_models import make_tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-NAME = "disturbed"
 # 12 questions in steps of 2: 60 steps a trial. Reports after a quarter, a half and the whole.
-EXPERIMENT = f"""\
-name: {NAME}
+EXPERIMENT = """\
+name: disturbed
 model: {{name: model, precision: fp32}}
 data: {{train_size: 12, validation_size: 8, test_size: 18}}
 methods: [sft, dpo]
@@ -34,7 +33,7 @@ trials: 2
 seeds: 1
 grace_share: 0.25
 reduction_factor: 2
-max_slots: 2
+max_slots: {num_slots}
 slot_cores: 1
 search_spaces: {{sft: sft.yaml, dpo: dpo.yaml}}
 checkpoint_seconds: 2
@@ -97,12 +96,12 @@ if "MEDALIGN_STEPS" in os.environ:
 class Workplace:
     """A folder with model, experiment and search spaces."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, num_slots: int = 2) -> None:
         self.folder = folder
         self._sessions: list[Session] = []
         folder.mkdir(parents=True, exist_ok=True)
         make_tiny(folder / "model", "llama", window=1024)
-        (folder / "experiment.yaml").write_text(EXPERIMENT)
+        (folder / "experiment.yaml").write_text(EXPERIMENT.format(num_slots=num_slots))
         for method in ("sft", "dpo"):
             (folder / f"{method}.yaml").write_text(SPACE.format(method=method))
         (folder / "tracer").mkdir(exist_ok=True)
