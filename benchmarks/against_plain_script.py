@@ -64,8 +64,8 @@ def make_job(comparison: ComparisonFolder, folder: Path, *, checkpointing: bool)
     """Every trial of the comparison, in words that need nothing of medalign."""
     from medalign.comparison import _prepare
 
-    experiment = comparison.experiment
     os.chdir(folder)  # relative places of data and model are those of the comparison
+    experiment = comparison.experiment
     data = _prepare(experiment)
     base = load_base(experiment.model.name, experiment.model.precision)
     results = [result for result in comparison.results() if result.status == "completed"]
