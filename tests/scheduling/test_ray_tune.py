@@ -54,7 +54,7 @@ def test_a_trial_whose_process_dies_goes_on_and_one_that_dies_twice_at_one_place
     diary = fakes.Diary()
     plan = Plan([fakes.searched("sft", 3)], tmp_path, num_slots=2)
     make = functools.partial(fakes.make_mortal, str(tmp_path))
-    options: dict[str, Any] = {"resume_point": resume_point, "silence_seconds": 8.0}
+    options: dict[str, Any] = {"resume_point": resume_point, "silence_seconds": 5.0}
     run_ray(plan, make, [diary], two_slots, storage=tmp_path, **options)
     ended = {result.spec.trial_id: (result.status, result.reason) for result in diary.results}
     assert ended["sft-search-000"] == ended["sft-search-001"] == ("completed", "")
