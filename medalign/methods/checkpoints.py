@@ -82,6 +82,8 @@ class Checkpoints:
         """
         with disk_faults(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
+            for left in self._folder.glob(f"{_UNFINISHED}*"):  # by processes that were killed
+                shutil.rmtree(left, ignore_errors=True)
             return tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=self._folder)
 
     def restore(self) -> Path | None:

@@ -212,6 +212,7 @@ def test_what_a_killed_process_was_writing_is_no_checkpoint(trial: Callable[...,
     (half / "MANIFEST.json").unlink()
     disturbed.run()
     assert latest_step(disturbed.root, "sft-search-000") == 8
+    assert disturbed.steps == ["step-00000005", "step-00000008"]
 
 
 def test_a_checkpoint_of_another_setting_is_not_gone_on_from(
