@@ -337,17 +337,24 @@ def _pair(first: str, second: str, pair: _Pair, setting: _Setting) -> PairSummar
         p_equivalence=equivalence_p(estimate, setting.margin) if estimate else None,
         standard_error_questions=estimate.variance_questions**0.5 if estimate else None,
         standard_error_seeds=(estimate.variance_seeds or 0.0) ** 0.5 if estimate and has_seeds else None,
-        undefined=_undefined(pair),
+        undefined=_undefined(pair, setting),
     )
 
 
-def _undefined(pair: _Pair) -> dict[str, str]:
+def _undefined(pair: _Pair, setting: _Setting) -> dict[str, str]:
+    found = {}
+    if len(np.unique(setting.specialty_Q)) < 2:
+        found["by_specialty pooled"] = "undefined: all questions are of one specialty"
     if pair.estimate is None:
         names = ("p_two_level", "p_equivalence", "standard_error_questions", "standard_error_seeds")
-        return dict.fromkeys(names, "undefined: all questions are of one group")
-    if pair.one_seed:
-        return dict.fromkeys(("p_two_level", "standard_error_seeds"), _one_seed(pair.one_seed))
-    return {}
+        found |= dict.fromkeys(names, "undefined: all questions are of one group")
+        found |= dict.fromkeys(
+            ("interval", "interval_questions"),
+            "undefined: all questions are of one group; what is given holds every difference that can be",
+        )
+    elif pair.one_seed:
+        found |= dict.fromkeys(("p_two_level", "standard_error_seeds"), _one_seed(pair.one_seed))
+    return found
 
 
 def _specialties(

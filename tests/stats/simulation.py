@@ -201,6 +201,35 @@ def exact_test_power(
     return float(np.mean(2 * stats.binom.cdf(np.minimum(b, c), b + c, 0.5) < 0.05))
 
 
+class Power(NamedTuple):
+    """Share of comparisons that the two-level test tells apart, and what the closed form says."""
+
+    found: float
+    stated: float
+
+
+def two_level_power(world: World, num_simulations: int = NUM_SIMULATIONS, seed: int = 2) -> Power:
+    """Of a true difference, with the disagreement that was seen and the true variance over seeds."""
+    num_found, discordance = 0, 0.0
+    for drawn in draw(world, num_simulations, seed):
+        estimate = estimate_difference(
+            drawn.first_SQ,
+            drawn.second_SQ,
+            groups_Q=drawn.groups_Q,
+            first_varies=world.num_seeds[0] > 0,
+            second_varies=world.num_seeds[1] > 0,
+        )
+        assert estimate is not None
+        num_found += estimate.p_value() < 0.05
+        difference_Q = drawn.first_SQ.mean(axis=0) - drawn.second_SQ.mean(axis=0)
+        discordance += float(np.mean(difference_Q**2)) / num_simulations
+    seed_variance = sum((world.seed_points / 100) ** 2 / count for count in world.num_seeds if count)
+    stated = power(
+        world.num_questions, world.difference, discordance=discordance, seed_variance=seed_variance
+    )
+    return Power(num_found / num_simulations, stated)
+
+
 def pooled_coverage(spread: float, num_simulations: int = NUM_SIMULATIONS) -> float:
     """Share of specialties, of 5 to 120 questions, whose pooled interval holds their true accuracy."""
     rng = np.random.default_rng(5)
@@ -244,8 +273,6 @@ def main() -> None:
     row("paired bootstrap, no seeds", *(bootstrap_coverage(World(num_questions=n), num) for n in SIZES))
     worlds = [World(num_questions=n, group_size=2) for n in SIZES]
     row("paired bootstrap, groups of 2", *(bootstrap_coverage(world, num) for world in worlds))
-    worlds = [World(num_questions=n, num_seeds=(3, 3), seed_points=3.0) for n in SIZES]
-    row("paired bootstrap, 3 and 3, sd 3 (not what it is for)", *(bootstrap_coverage(w, num) for w in worlds))
 
     print("\n| interval of an accuracy | n = 100 | n = 400 | n = 1,273 |\n| --- | ---: | ---: | ---: |")
     for label, kwargs in {
@@ -259,7 +286,8 @@ def main() -> None:
         row(label, *(accuracy_coverage(World(num_questions=n, **kwargs), num) for n in SIZES))  # type: ignore[arg-type]
 
     print("\n| false claims under the null | n = 100 | n = 400 | n = 1,273 |\n| --- | ---: | ---: | ---: |")
-    for label, (num_seeds, sd) in seeds.items():
+    for label in ("no seeds", "2 and 2, sd 1", "5 and 5, sd 1", "2 and 2, sd 3"):
+        num_seeds, sd = seeds[label]
         worlds = [
             World(num_questions=n, shares=(0.5, 0.5), num_seeds=num_seeds, seed_points=sd) for n in SIZES
         ]
@@ -296,6 +324,20 @@ def main() -> None:
             f"discordance {discordance}: Connor's closed form",
             *(power(n, d, discordance=discordance) for n, d in pairs),
         )
+
+    print(
+        "\n| two-level test, share told apart | n = 100 | n = 400 | n = 1,273 |\n| --- | ---: | ---: | ---: |"
+    )
+    for label, points, (num_seeds, sd) in (
+        ("no seeds", 10, ((0, 0), 0.0)),
+        ("no seeds", 5, ((0, 0), 0.0)),
+        ("5 and 5, sd 1", 5, ((5, 5), 1.0)),
+    ):
+        shares = (0.5 + points / 200, 0.5 - points / 200)
+        worlds = [World(num_questions=n, shares=shares, num_seeds=num_seeds, seed_points=sd) for n in SIZES]
+        found = [two_level_power(world, num) for world in worlds]
+        row(f"{label}, {points} points: simulated", *(one.found for one in found))
+        row(f"{label}, {points} points: closed form", *(one.stated for one in found))
 
     print("\n| pooled intervals of specialties | coverage |\n| --- | ---: |")
     for spread in (0.0, 0.03, 0.08, 0.15):
