@@ -48,11 +48,16 @@ def lengths_of(results: list[TrialResult]) -> list[Length]:
     ]
 
 
-def measured(folder: ComparisonFolder) -> dict[str, object]:
-    """What a finished comparison says of itself."""
+def measured(folder: ComparisonFolder, slots: int | None) -> dict[str, object]:
+    """What a finished comparison says of itself.
+
+    Args:
+        slots: That it had; None looks for them in what it kept for its report.
+    """
     begun = datetime.datetime.fromisoformat(folder.state["begun"]).timestamp()
     last = max(file.stat().st_mtime for file in folder.path.glob("trials/*/result.json"))
-    slots = json.loads((folder.path / "report_data.json").read_text())["environment"]["slots"]
+    if slots is None:
+        slots = json.loads((folder.path / "report_data.json").read_text())["environment"]["slots"]
     busy = sum(cost.train_seconds + cost.score_seconds for cost in (r.cost for r in folder.results()))
     share = busy / (slots * (last - begun))
     return {
@@ -151,6 +156,7 @@ def main() -> None:
     )
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--simulate", type=int, metavar="SLOTS")
+    parser.add_argument("--slots", type=int, help="of comparisons that kept no report data")
     parser.add_argument("--trials", type=int, nargs="+", default=[100, 300, 1000], help="of each method")
     parser.add_argument("--start-seconds", type=float, default=15.0)
     parser.add_argument("--driver-ms", type=float, default=150.0)
@@ -158,7 +164,7 @@ def main() -> None:
     folders = [ComparisonFolder(path) for path in given.folders]
     if given.simulate is None:
         for folder in folders:
-            print(json.dumps(measured(folder)))
+            print(json.dumps(measured(folder, given.slots)))
         return
     lengths: defaultdict[str, list[Length]] = defaultdict(list)
     for folder in folders:

@@ -81,8 +81,9 @@ class Plan:
         methods: In the order of precedence.
         folder: Where the Optuna store lies or is made.
         num_slots: How many trials can run at once.
-        max_concurrent_per_method: Search trials of one method at once; None for 1 where slots do not outnumber the
-            searching methods twice, and for an equal share of the slots among the methods that still search.
+        max_concurrent_per_method: Search trials of one method at once. None is 1 where slots do not outnumber the
+            searching methods twice; with more slots each method that still searches gets twice as many as the next
+            in order, so that the longest one ends first and its refits run beside the searches of the others.
         finished: Results of an earlier run of the same plan.
         generation: A method's search goes in steps of so many trials, of which the next begins when all of one have
             ended: what is tried then depends on seeds and scores alone, whatever ran side by side. None lets
@@ -157,12 +158,20 @@ class Plan:
 
     def next_trial(self) -> TrialSpec | None:
         """The trial to be started now; None if a running one must end first, or if all have ended."""
-        num_searching = sum(not arm.search_ended for arm in self._arms.values())
-        limit = self.max_concurrent_per_method or math.ceil(self._num_slots / max(1, num_searching))
-        for arm in sorted(self._arms.values(), key=_Arm.precedence):
-            if spec := arm.next_trial(limit):
+        limits = self._limits()
+        for method, arm in sorted(self._arms.items(), key=lambda item: item[1].precedence()):
+            if spec := arm.next_trial(limits.get(method, self._num_slots)):
                 return spec
         return None
+
+    def _limits(self) -> dict[str, int]:
+        """How many search trials of each method that still searches may run at once."""
+        searching = [method for method, arm in self._arms.items() if not arm.search_ended]
+        if self.max_concurrent_per_method is not None:
+            return dict.fromkeys(searching, self.max_concurrent_per_method)
+        weights = [0.5**place for place in range(len(searching))]
+        shares = (self._num_slots * weight / sum(weights) for weight in weights)
+        return dict(zip(searching, map(math.ceil, shares), strict=True))
 
     def on_progress(self, trial_id: str, progress: Progress) -> None:
         """Keeps one report of a running trial."""

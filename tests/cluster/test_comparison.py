@@ -86,7 +86,7 @@ class Driver:
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-m", "medalign.compare", *options],
             cwd=workplace,
-            env={**rack.environment, **environment},
+            env={**rack.environment, "PYTHONFAULTHANDLER": "1", **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

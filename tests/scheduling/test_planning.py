@@ -502,13 +502,15 @@ def test_an_earlier_best_setting_is_tried_second_and_the_sampler_learns_from_ear
     assert misses[1] < misses[0]
 
 
-def test_methods_that_still_search_share_the_slots_of_one_that_has_ended(tmp_path: Path) -> None:
-    plan = Plan([searched("sft", 30), searched("icl", 4)], tmp_path, num_slots=8)
+def test_the_first_method_gets_most_slots_and_those_of_a_search_that_has_ended_go_to_the_others(
+    tmp_path: Path,
+) -> None:
+    plan = Plan([searched("sft", 30), searched("icl", 3)], tmp_path, num_slots=8)
     begun = [spec for _ in range(8) if (spec := plan.next_trial())]
-    assert sorted(spec.method for spec in begun) == ["icl"] * 4 + ["sft"] * 4
+    assert sorted(spec.method for spec in begun) == ["icl"] * 3 + ["sft"] * 5
     for spec in begun:
         if spec.method == "icl":
             plan.on_result(completed(spec))
-    more = [spec.trial_id for _ in range(5) if (spec := plan.next_trial())]
-    # Four of the search that goes on; the refit of the other fills what is left.
-    assert more == ["sft-search-004", "sft-search-005", "sft-search-006", "sft-search-007", "icl-refit-000"]
+    more = [spec.trial_id for _ in range(4) if (spec := plan.next_trial())]
+    # All slots go to the search that goes on; the refit of the other fills what is left.
+    assert more == ["sft-search-005", "sft-search-006", "sft-search-007", "icl-refit-000"]
