@@ -52,6 +52,9 @@ PULSE_SECONDS = 10.0
 SILENCE_SECONDS = 180.0
 # Deaths of one trial, whatever the reasons.
 MAX_DEATHS = 10
+# Deaths of one trial at one place from which it goes on all the same. Where there are several nodes a trial can be sent
+# to one that has just died and is not missed yet, which looks like a death of its own.
+DEATHS_AT_ONE_PLACE = {"one node": 1, "several nodes": 3}
 _NODE_DIED = "its node has died"
 
 
@@ -97,6 +100,8 @@ def run_ray(
     driver = _Driver(plan, Observers(observers), asha, resume_point)
     with ray_session(slots, address=address), tune_environment(), _signals_kept():
         scheduler = _scheduler(driver, slots, silence_seconds)
+        if _num_nodes() > 1:
+            driver.deaths_at_one_place = DEATHS_AT_ONE_PLACE["several nodes"]
         try:
             trainable = _trainable(make_runner, slots, min(PULSE_SECONDS, silence_seconds / 4))
             _run_tune(driver, scheduler, trainable, slots, storage.resolve())
@@ -109,6 +114,12 @@ def run_ray(
             raise
         if driver.error is not None:
             raise driver.error
+
+
+def _num_nodes() -> int:
+    import ray
+
+    return sum(bool(node["Alive"]) for node in ray.nodes())
 
 
 def _run_tune(driver: _Driver, scheduler: Any, trainable: Any, slots: Slots, storage: Path) -> None:
@@ -140,6 +151,7 @@ class _Driver:
 
     Attributes:
         error: What an observer, the plan or `make_runner` raised first; ends the run.
+        deaths_at_one_place: Of one trial that do not end it yet.
     """
 
     def __init__(
@@ -150,6 +162,7 @@ class _Driver:
         resume_point: ResumePoint | None = None,
     ) -> None:
         self.error: BaseException | None = None
+        self.deaths_at_one_place = DEATHS_AT_ONE_PLACE["one node"]
         self._plan = plan
         self._observers = observers
         self._rule = stopping_rule(asha)
@@ -251,7 +264,7 @@ class _Driver:
         deaths = self._deaths.setdefault(spec.trial_id, [])
         place: Hashable = (len(self._history[spec.trial_id]), self._resume_point(spec.trial_id))
         lost_node = _NODE_DIED in str(error)
-        is_stuck = not lost_node and place in deaths
+        is_stuck = not lost_node and deaths.count(place) >= self.deaths_at_one_place
         deaths.append(_NODE_DIED if lost_node else place)
         return not is_stuck and len(deaths) < MAX_DEATHS
 
