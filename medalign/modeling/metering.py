@@ -167,6 +167,7 @@ def _reset_peak() -> None:
     ):  # not Linux, or forbidden in a container: the peak is then the process's
         _CLEAR_REFS.write_text("5")
     if cuda := _cuda():
+        cuda.empty_cache()  # what the last trial left reserved is not this one's
         cuda.reset_peak_memory_stats()
 
 
