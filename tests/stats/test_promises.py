@@ -96,7 +96,8 @@ def test_intervals_of_a_difference_cover_the_truth_as_often_as_they_say(
 ) -> None:
     kwargs = WORLDS[world]
     found = simulation.difference_coverage(World(num_questions=num_questions, **kwargs))  # type: ignore[arg-type]
-    assert 0.94 <= found <= 0.96
+    # With groups or few seeds on few questions it is on the wide side, by as much as docs/statistics.md says.
+    assert 0.94 <= found <= (0.96 if not kwargs or num_questions > 1000 else 0.975)
 
 
 @slow
