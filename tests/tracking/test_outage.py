@@ -167,7 +167,7 @@ def test_a_line_that_breaks_again_and_again_leaves_what_a_steady_one_leaves(
     run_comparison(tracker, tmp_path / "trial")
     tracker.interrupted()
     tracker._outbox._is_over.clear()
-    assert tracker.catch_up(60.0)
+    assert tracker.catch_up(600.0)
     assert tracker._store._client.num_broken > 5  # type: ignore[attr-defined]
     assert stored(uri, f"unsteady-{seed}") == expected
     assert tracker.faults == ()
@@ -184,7 +184,7 @@ def test_what_an_outage_left_unwritten_is_written_by_the_next_session(
     assert tracker.faults and "record(s) wait in" in tracker.faults[0]
 
     again = Tracker(uri, default_artifact_root(uri), EXPERIMENT, "outage", tmp_path / "outage.jsonl")
-    assert again.catch_up(60.0)
+    assert again.catch_up(600.0)
     assert stored(uri, "outage") == expected
     assert not (tmp_path / "outage.jsonl").exists()
 

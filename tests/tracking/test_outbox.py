@@ -78,7 +78,7 @@ def test_an_outage_is_caught_up_with_in_order_and_without_duplicates(
     assert len(outbox.faults) == 1 and outbox.faults[0].startswith("49 record(s) wait in ")
     assert not outbox.drain(0.05)
     store.is_away = False
-    assert outbox.drain(30.0)
+    assert outbox.drain(300.0)
     outbox.put({"number": 50})
     assert store.taken == list(range(51))
     assert not file.exists() and outbox.faults == ()
@@ -111,7 +111,7 @@ def test_what_a_killed_session_left_comes_first(store: Store, file: Path) -> Non
         stream.write('{"number": 3, "do": "tri')  # it was killed while it wrote
     later = Outbox(file, store.perform, store.answers)
     later.put({"number": 4})
-    assert later.drain(30.0)
+    assert later.drain(300.0)
     assert store.taken == [0, 1, 2, 4]
     later.close()
 
@@ -131,7 +131,7 @@ def test_what_the_store_refuses_is_named_and_does_not_hold_up_the_rest(outbox: O
     for number in (1, -2, 3):
         outbox.put({"number": number})
     store.is_away = False
-    assert outbox.drain(30.0)
+    assert outbox.drain(300.0)
     assert store.taken == [1, 3]
     assert [fault.split(": ")[1] for fault in outbox.faults] == ["-1 is refused", "-2 is refused"]
 
@@ -150,7 +150,7 @@ def test_an_event_that_a_store_which_answers_never_takes_is_given_up(outbox: Out
 
     outbox._perform = perform  # type: ignore[method-assign]
     outbox.put({"number": 2})
-    assert outbox.drain(30.0)
+    assert outbox.drain(300.0)
     assert store.taken == [2] and outbox.faults == ("internal error",)
 
 
