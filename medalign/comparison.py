@@ -22,12 +22,13 @@ from medalign.config.locations import shown
 from medalign.config.search_space import SearchSpace, load_search_space
 from medalign.config.secrets import redacted, without_secrets
 from medalign.config.storage import Storage
-from medalign.errors import ConfigError, DataError, MedalignError, StorageError
+from medalign.errors import ConfigError, MedalignError, StorageError
 from medalign.methods.catalog import METHODS, default_setting, method_named, setting_names
 from medalign.methods.checkpoints import latest_step
 from medalign.methods.contract import LIBRARIES, check_same_contract, make_contract
 from medalign.methods.readiness import Readiness, make_marker
 from medalign.methods.running import TrialJob, TrialRunner
+from medalign.preparing import log_datasets, prepared_data
 from medalign.records import BASE, ArmResult, Progress, Question, TrialResult, TrialSpec
 from medalign.reporting.live import LiveView
 from medalign.scheduling.early_stopping import AshaSettings, WilcoxonSettings
@@ -55,6 +56,8 @@ GENERATION = 4
 ASSUMED_DISCORDANCE = 0.3
 
 Say = Callable[[str], None]
+
+_prepare = prepared_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +104,12 @@ def run_comparison(
     with _cluster(experiment):
         slots = _slots(experiment)
         say("reading the questions and the model ...")
-        data = _prepare(experiment)
+        data = prepared_data(experiment)
         say(_plan_text(experiment, data, slots))
         if dry_run:
             return None
         contract = _contract(experiment, data)
-        uri = _tracking_uri(experiment)
+        uri = tracking_uri(experiment)
         check_store(uri, default_artifact_root(uri))  # before a folder is made that could only stay empty
         warm_start = _warm_start(experiment, folder, contract)
         if folder is None:
@@ -201,7 +204,7 @@ def _send_what_waits(folder: ComparisonFolder) -> None:
     from medalign.tracking.store import Tracker
 
     experiment = folder.experiment
-    uri = _tracking_uri(experiment)
+    uri = tracking_uri(experiment)
     say(f"{folder.id} is finished; sending what waits for {without_password(uri)} ...")
     tracker = Tracker(uri, default_artifact_root(uri), experiment.name, folder.id, folder.outbox)
     if not tracker.catch_up(wait_seconds=600.0):
@@ -258,7 +261,7 @@ class _Comparison:
         """The store with the comparison's run and its methods', made before any trial starts."""
         from medalign.tracking.store import Tracker
 
-        uri = _tracking_uri(self._experiment)
+        uri = tracking_uri(self._experiment)
         tracker = Tracker(
             uri, default_artifact_root(uri), self._experiment.name, self._folder.id, self._folder.outbox
         )
@@ -267,8 +270,7 @@ class _Comparison:
         )
         for method in self._method_names:
             tracker.method(method)
-        splits = {"train": self._data.train, "validation": self._data.validation, "test": self._data.test}
-        tracker.log_datasets(splits, self._data.fingerprints, ", ".join(self._experiment.data.sources))  # type: ignore[arg-type]
+        log_datasets(tracker, self._experiment, self._data)
         tracker.log_contract(self._contract)
         return tracker
 
@@ -315,6 +317,7 @@ class _Comparison:
     def _conclude(self, tracker: Tracker) -> ComparisonOutcome:
         """Compare the arms, write the report, tell the tracker and the person."""
         from medalign.conclusion import conclude
+        from medalign.reporting.data_card import write_card
         from medalign.reporting.rows import arm_rows
         from medalign.reporting.tables import render_text
         from medalign.reporting.wording import sentence
@@ -323,7 +326,11 @@ class _Comparison:
             reasons = "; ".join(f"{name}: {why}" for name, why in self._plan.without_refit.items())
             raise MedalignError(f"no method is left to compare with the base ({reasons})")
         concluded = conclude(self._folder)
-        summary, arms, files = concluded.summary, concluded.arms, concluded.files
+        summary, arms = concluded.summary, concluded.arms
+        files = [
+            *concluded.files,
+            write_card(self._folder.path, self._experiment.name, self._data.card),
+        ]
         tracker.finish(summary, arms, files, root=self._folder.path)
         page = tracker.page
         self._folder.mark_finished()
@@ -335,12 +342,13 @@ class _Comparison:
         say(f"{sentence(summary.verdict, self._method_names)}\n")
         say(f"report     {shown(files[0])}")
         say(f"results    {shown(self._folder.path)}")
-        say(f"browse     {browse_command(_tracking_uri(self._experiment))}")
+        say(f"browse     {browse_command(tracking_uri(self._experiment))}")
         say(f"           then open {page}")
         return ComparisonOutcome(summary=summary, arms=arms, folder=self._folder.path, report=files[0])
 
     def _keep_surroundings(self) -> None:
         """What the report needs beside trials and predictions, so that it can be built from the folder alone."""
+        from medalign.data.card import brief
         from medalign.evaluation.metrics import majority_baseline
         from medalign.reporting.stored import Surroundings, write_surroundings
 
@@ -349,7 +357,7 @@ class _Comparison:
             experiment=self._experiment.model_dump(mode="json"),
             command=state["command"],
             begun=state["begun"],
-            card=self._data.card,
+            card=brief(self._data.card),
             environment=_environment(self._slots),
             questions=self._data.test,
             majority_baseline=majority_baseline(self._data.train, self._data.test),
@@ -446,39 +454,6 @@ def _stopping(experiment: Experiment) -> AshaSettings:
     )
 
 
-def _prepare(experiment: Experiment) -> PreparedData:
-    """The questions of every split, without those that are too long for the model."""
-    from medalign.data.catalog import find_source
-    from medalign.data.preparation import prepare
-    from medalign.modeling.base_models import load_tokenizer, resolve_folder, window_tokens
-    from medalign.modeling.chat import Chat
-
-    for source in experiment.data.sources:
-        find_source(source)  # a misspelt name must not cost the download of a model first
-    folder = resolve_folder(experiment.model.name)
-    chat = Chat(load_tokenizer(folder))
-    limit = experiment.data.max_prompt_tokens or window_tokens(folder)
-
-    def fits(question: Question) -> bool:
-        return chat.longest_row_tokens(question, written_tokens=TrialJob.max_new_tokens) <= limit
-
-    data = prepare(
-        experiment.data.sources,
-        train_size=experiment.data.train_size,
-        validation_size=experiment.data.validation_size,
-        test_size=experiment.data.test_size,
-        seed=experiment.seed,
-        keep=fits,
-    )
-    for split in ("validation", "test"):
-        if not any(question.is_scored for question in getattr(data, split)):
-            raise DataError(
-                f"data.sources: no {split} question of {', '.join(experiment.data.sources)} has options to choose "
-                "from; add a source with choice or decision questions"
-            )
-    return data
-
-
 def _contract(experiment: Experiment, data: PreparedData) -> dict[str, Any]:
     from medalign.modeling.base_models import fingerprint_folder, resolve_folder
 
@@ -559,7 +534,8 @@ def _detectable(test: Iterable[Question], num_arms: int) -> float | None:
     return exact_detectable_difference(scored, discordance=ASSUMED_DISCORDANCE, alpha=0.05 / num_pairs)
 
 
-def _tracking_uri(experiment: Experiment) -> str:
+def tracking_uri(experiment: Experiment) -> str:
+    """The MLflow store of an experiment: as set, else of the environment, else of this folder."""
     import os
 
     return experiment.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(Path.cwd())

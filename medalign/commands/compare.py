@@ -42,6 +42,8 @@ SETTINGS = {
     "--model": "model.name",
     "--precision": "model.precision",
     "--data": "data.sources",
+    "--prepared": "data.prepared",
+    "--leaks": "data.leaks",
     "--train-size": "data.train_size",
     "--validation-size": "data.validation_size",
     "--test-size": "data.test_size",
@@ -124,6 +126,17 @@ def _add_subject(parser: Parser) -> None:
         metavar="NAME[:PLACE]",
         help="source of questions, with a local file or folder to read it from; repeat it, or give a comma list, "
         "to mix sources (default: embedded)",
+    )
+    group.add_argument(
+        "--prepared",
+        metavar="DIR",
+        help="folder that `medalign prepare` wrote, in place of --data: its splits are used as they are",
+    )
+    group.add_argument(
+        "--leaks",
+        metavar="WHAT",
+        help="training questions that nearly repeat a test or validation question: drop (and count) them, or "
+        "refuse to go on (default: drop)",
     )
     group.add_argument(
         "--scoring",

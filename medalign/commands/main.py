@@ -14,6 +14,7 @@ from medalign.errors import ConfigError
 # The command, and what it is for. Each is a module of this package with `main(argv) -> exit code`.
 COMMANDS = {
     "compare": "compare ways of adapting a base model on medical questions",
+    "prepare": "clean and split the questions of an experiment, and write their card",
     "data": "list the sources of questions",
     "plan": "print what fits a slot of GPU memory, without loading anything",
     "report": "build the report of a comparison again, from its folder alone",

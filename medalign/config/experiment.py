@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PlainValidator, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from medalign.config.loading import Fault, Settings, check, dump_yaml, faults_error, load_yaml, nearest
 from medalign.config.locations import find_file, known_names, shown
@@ -21,6 +22,16 @@ Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
 
 
+def _check_size(value: Any) -> Any:
+    if value == "all" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    raise PydanticCustomError("size", "must be at least 1" if is_number else "must be a whole number")
+
+
+Size = Annotated[int | Literal["all"], PlainValidator(_check_size)]
+
+
 class ModelSettings(Settings):
     """The base model.
 
@@ -33,20 +44,93 @@ class ModelSettings(Settings):
     precision: Precision = "auto"
 
 
+class Shares(Settings):
+    """Share of each split among the groups of questions that can go anywhere; what is left to 1 is the pool."""
+
+    train: Annotated[float, Field(ge=0, le=1)] = 0.7
+    validation: Annotated[float, Field(ge=0, le=1)] = 0.1
+    test: Annotated[float, Field(ge=0, le=1)] = 0.2
+
+    @model_validator(mode="after")
+    def _check_sum(self) -> Shares:
+        total = self.train + self.validation + self.test
+        if total > 1 + 1e-9:
+            raise PydanticCustomError("sum", f"train, validation and test make {total:g}; at most 1 will do")
+        return self
+
+
+class Replay(Settings):
+    """General text among the training questions, so that little of what the model could do is forgotten.
+
+    Attributes:
+        source: `name` or `name:location`.
+        share: Of all training questions, copies aside.
+    """
+
+    source: Name
+    share: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Augment(Settings):
+    """Copies of every training question.
+
+    Attributes:
+        option_shuffles: With options in another order.
+        paraphrases: With other words around the question.
+    """
+
+    option_shuffles: Annotated[int, Field(ge=0, le=5)] = 0
+    paraphrases: Annotated[int, Field(ge=0, le=3)] = 0
+
+
 class DataSettings(Settings):
     """The questions.
 
     Attributes:
         sources: `name` or `name:location`; several are mixed. A relative location is taken from the
             working directory.
+        prepared: Folder that `medalign prepare` wrote; its splits are used as they are, in place of all else here.
+        train_size: Questions, or `all` of the share.
+        shares: Ranges of the splits; None makes them in proportion to the sizes.
+        holdout_per_specialty: The test split is so many questions of each specialty, in place of `test_size`.
+        holdout_file: Names the test questions; written the first time, from then on they stay the same.
+        weights: For a source how often it takes its turn; 1 by default.
+        stages: A curriculum: the sources of each stage, or `source/specialty`.
+        leaks: Whether a training question that nearly repeats a test or validation question is left out and
+            counted (`drop`) or nothing is prepared (`refuse`).
         max_prompt_tokens: Longer questions are left out, for all methods alike; None keeps what fits the model.
     """
 
     sources: tuple[Name, ...] = Field(default=("embedded",), strict=False)
-    train_size: Count = 100
-    validation_size: Count = 60
-    test_size: Count = 150
+    prepared: Name | None = None
+    train_size: Size = 100
+    validation_size: Size = 60
+    test_size: Size = 150
+    shares: Shares | None = None
+    holdout_per_specialty: Count | None = None
+    holdout_file: Name | None = None
+    weights: Mapping[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    stages: tuple[Annotated[tuple[Name, ...], Field(strict=False, min_length=1)], ...] = Field(
+        default=(), strict=False
+    )
+    replay: Replay | None = None
+    augment: Augment = Field(default_factory=Augment)
+    leaks: Literal["drop", "refuse"] = "drop"
     max_prompt_tokens: Count | None = None
+
+    @model_validator(mode="after")
+    def _check_together(self) -> DataSettings:
+        faults = []
+        for name in ("train_size", "validation_size", "test_size"):
+            if getattr(self, name) == "all" and self.shares is None:
+                faults.append((name, "'all'; give shares too, or write a number"))
+        names = {source.partition(":")[0] for source in self.sources}
+        for name in self.weights:
+            if name not in names:
+                faults.append((f"weights.{name}", f"is not among the sources; {nearest(name, names)}"))
+        if faults:
+            raise faults_error(faults)
+        return self
 
     @field_validator("sources")
     @classmethod

@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from medalign.data.catalog import load_source
+from medalign.config.experiment import DataSettings
+from medalign.data.augmentation import augment, original_id
+from medalign.data.card import (
+    Baseline,
+    CountTokens,
+    drop_card,
+    leak_card,
+    source_cards,
+    split_counts,
+    token_histograms,
+)
+from medalign.data.catalog import read_source
 from medalign.data.cleaning import Drops, clean_questions
+from medalign.data.drops import DropLog
 from medalign.data.fingerprints import fingerprint, stable_hash
+from medalign.data.holdout import read_holdout, write_holdout
+from medalign.data.leaks import find_leaks, refuse_leaks
+from medalign.data.mixing import in_stages, replay_size, replayed, spread
+from medalign.data.pair_statistics import pair_statistics
 from medalign.data.preferences import build_pairs
-from medalign.data.splitting import split_questions
+from medalign.data.similarity import Similarity
+from medalign.data.sources import Loaded
+from medalign.data.splitting import NEAR_DUPLICATE, REFUSED, SplitPlan, Splits, split_questions
 from medalign.errors import DataError
 from medalign.records import PreferencePair, Question
+
+Keep = Callable[[Question], bool]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,24 +43,27 @@ class PreparedData:
     """What every method is given, and the proof that it was the same.
 
     Attributes:
+        train: In the order of the stages, copies behind their originals.
         pairs: One preference pair for each training question, in their order.
-        pool: Training questions left over, not examined for length and near-duplicates.
+        pool: Training questions left for later rounds; not examined for length.
         drops: Reason -> number of questions that were dropped.
         fingerprint: SHA-256 over the splits and the pairs.
         fingerprints: SHA-256 over each split's questions, and over the pairs.
-        card: Counts for each split by source, specialty, kind and answer, plus the sources asked for; plain
-            types only.
+        card: Counts for each split by source, specialty, kind and answer, what was dropped with examples, leaks,
+            pairs and the sources asked for; plain types only.
+        stages: How many training questions each stage of the curriculum has, in their order.
     """
 
     train: tuple[Question, ...]
     validation: tuple[Question, ...]
     test: tuple[Question, ...]
     pairs: tuple[PreferencePair, ...]
-    pool: tuple[Question, ...]
+    pool: Sequence[Question]
     drops: Drops
     fingerprint: str
     fingerprints: Mapping[str, str]
     card: Mapping[str, Any]
+    stages: tuple[int, ...] = ()
 
 
 def prepare(
@@ -50,7 +73,7 @@ def prepare(
     validation_size: int,
     test_size: int,
     seed: int,
-    keep: Callable[[Question], bool] | None = None,
+    keep: Keep | None = None,
 ) -> PreparedData:
     """Loads, cleans and splits the questions, and builds the preference pairs.
 
@@ -63,58 +86,194 @@ def prepare(
     """
     if not sources:
         raise DataError("data: no source given; name one, such as embedded")
-    cleaned = clean_questions(question for spec in dict.fromkeys(sources) for question in load_source(spec))
-    splits = split_questions(
-        cleaned.questions,
+    settings = DataSettings(
+        sources=tuple(dict.fromkeys(sources)),
         train_size=train_size,
         validation_size=validation_size,
         test_size=test_size,
-        seed=seed,
-        keep=keep,
     )
-    pairs = tuple(build_pairs(splits.train, seed=seed))
-    by_split = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    return prepare_data(read_sources(settings), settings, seed=seed, keep=keep)
+
+
+def read_sources(settings: DataSettings) -> dict[str, Loaded]:
+    """What every source gives, by how it was named; the source of general text last.
+
+    Raises:
+        DataError: If a source cannot be used.
+    """
+    specs = [*settings.sources, *([settings.replay.source] if settings.replay else [])]
+    return {spec: read_source(spec) for spec in dict.fromkeys(specs)}
+
+
+def prepare_data(
+    loaded: Mapping[str, Loaded],
+    settings: DataSettings,
+    *,
+    seed: int,
+    keep: Keep | None = None,
+    count_tokens: CountTokens | None = None,
+    baseline: Baseline | None = None,
+    more_pairs: Callable[[Sequence[Question]], Iterable[PreferencePair]] | None = None,
+) -> PreparedData:
+    """Cleans and splits what the sources gave, mixes the training questions, and builds the pairs.
+
+    Args:
+        loaded: As `read_sources` gives it for these settings.
+        keep: Whether a question may be used (the token limit); the same rule for every method and split.
+        count_tokens: How long a question is, for the card.
+        baseline: What always giving the most frequent answer of the first questions scores on the second.
+        more_pairs: Pairs for training questions that only a model can give (samples of its own).
+
+    Raises:
+        DataError: If too few questions are left for a split, or a leak is to be refused.
+    """
+    log = DropLog()
+    asked = [loaded[spec] for spec in dict.fromkeys(settings.sources)]
+    for each in asked:
+        for drop in each.drops:
+            log.note_record(drop)
+    cleaned = clean_questions(question for each in asked for question in each.questions)
+    log.note_examples(cleaned.log)
+    splits = _split(cleaned.questions, settings, seed, keep)
+    log.note_examples(splits.log)
+    if settings.leaks == "refuse":
+        remedy = "take one of them out, or write data.leaks: drop to leave the training side out"
+        refuse_leaks(splits.leaks, remedy)
+    train, stages = in_stages(splits.train, settings.stages)
+    if settings.replay is not None:
+        train = _with_replay(train, splits, loaded[settings.replay.source], settings, seed, keep, log)
+        stages = (len(train),) if not settings.stages else (*stages[:-1], len(train) - sum(stages[:-1]))
+    by_split = {"train": train, "validation": splits.validation, "test": splits.test}
+    leaks = find_leaks(by_split)
+    refuse_leaks(leaks, "this should not happen after the drawing; please report it")
+    copies = settings.augment
+    train, stages = _with_copies(train, stages, copies.option_shuffles, copies.paraphrases, seed)
+    by_split["train"] = train
+    ready = [pair for each in asked for pair in each.pairs]
+    ready += list(more_pairs(train)) if more_pairs else []
+    pairs = tuple(build_pairs(train, seed=seed, ready=_for_copies(ready, train)))
     fingerprints = {name: fingerprint(held) for name, held in by_split.items()} | {
         "pairs": fingerprint(pairs)
     }
-    drops = dict(Counter(cleaned.drops) + Counter(splits.drops))
+    whole = hashlib.sha256("".join(fingerprints.values()).encode("ascii")).hexdigest()
+    drops, examples = drop_card(log)
+    card = {
+        "sources": list(settings.sources),
+        "seed": seed,
+        "settings": settings.model_dump(mode="json"),
+        "fingerprint": whole,
+        "splits": {name: split_counts(held, count_tokens) for name, held in by_split.items()},
+        "pool": {"questions": len(splits.pool), "held_in_reserve": splits.reserve},
+        "stages": list(stages),
+        "drops": drops,
+        "drop_examples": examples,
+        "leaks": leak_card(splits.leaks, leaks, {name: len(held) for name, held in by_split.items()}),
+        "holdout_short_of": dict(splits.short),
+        "majority_baseline": {
+            name: baseline(train, held)
+            for name, held in by_split.items()
+            if baseline is not None and name != "train" and held
+        },
+        "pairs": pair_statistics(pairs),
+        "skipped_files": [Path(file).name for each in asked for file in each.skipped_files],
+        "about_the_sources": source_cards(settings.sources),
+    }
+    if count_tokens is not None:
+        card["token_histograms"] = token_histograms(by_split, count_tokens)
     return PreparedData(
-        train=splits.train,
+        train=train,
         validation=splits.validation,
         test=splits.test,
         pairs=pairs,
         pool=splits.pool,
         drops=drops,
-        fingerprint=hashlib.sha256("".join(fingerprints.values()).encode("ascii")).hexdigest(),
+        fingerprint=whole,
         fingerprints=fingerprints,
-        card={
-            "sources": list(sources),
-            "drops": drops,
-            "splits": {k: _counts(v) for k, v in by_split.items()},
-        },
+        card=card,
+        stages=stages,
     )
 
 
-def _counts(questions: Sequence[Question]) -> dict[str, Any]:
-    return {
-        "questions": len(questions),
-        "groups": len({(question.source, question.group or question.id) for question in questions}),
-        "source": _tally(question.source for question in questions),
-        "specialty": _tally(question.specialty for question in questions),
-        "kind": _tally(question.kind for question in questions),
-        "answer": _tally(_answer_label(question) for question in questions),
+def _split(questions: Sequence[Question], settings: DataSettings, seed: int, keep: Keep | None) -> Splits:
+    def size(held: int | str) -> int | None:
+        return None if isinstance(held, str) else held
+
+    file = settings.holdout_file
+    held_out = read_holdout(file, questions) if file else frozenset()
+    plan = SplitPlan(
+        train_size=size(settings.train_size),
+        validation_size=size(settings.validation_size),
+        test_size=size(settings.test_size),
+        shares=settings.shares.model_dump() if settings.shares else None,  # type: ignore[arg-type]
+        holdout_per_specialty=settings.holdout_per_specialty,
+        holdout_ids=held_out,
+        weights=settings.weights,
+        seed=seed,
+    )
+    if settings.replay and plan.train_size is not None:
+        medical = plan.train_size - replay_size(plan.train_size, settings.replay.share)
+        plan = dataclasses.replace(plan, train_size=medical)
+    splits = split_questions(questions, plan, keep=keep)
+    if file and not held_out:
+        write_holdout(file, splits.test)
+    return splits
+
+
+def _with_replay(
+    train: tuple[Question, ...],
+    splits: Splits,
+    general: Loaded,
+    settings: DataSettings,
+    seed: int,
+    keep: Keep | None,
+    log: DropLog,
+) -> tuple[Question, ...]:
+    """The training questions with general ones at even distances among them."""
+    assert settings.replay is not None
+    share = settings.replay.share
+    size = round(len(train) * share / (1 - share))
+    cleaned = clean_questions(general.questions)
+    log.note_examples(cleaned.log)
+    asked = [*splits.test, *splits.validation]
+    everything = [*asked, *cleaned.questions]
+    near = {
+        pair.second: everything[pair.first]
+        for pair in Similarity(everything).near_pairs(range(len(asked)), range(len(asked), len(everything)))
     }
+    usable = []
+    for place, question in enumerate(cleaned.questions, start=len(asked)):
+        if place in near:
+            log.note(NEAR_DUPLICATE, question, near[place])
+        elif keep is not None and not keep(question):
+            log.note(REFUSED, question)
+        else:
+            usable.append(question)
+    return tuple(spread(replayed(usable, size, seed=seed), train)) if size else train
 
 
-def _tally(values: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(values).items()))
+def _with_copies(
+    train: tuple[Question, ...], stages: tuple[int, ...], shuffles: int, paraphrases: int, seed: int
+) -> tuple[tuple[Question, ...], tuple[int, ...]]:
+    """Every stage with the copies of its questions."""
+    copied, sizes, start = [], [], 0
+    for size in stages:
+        held = augment(train[start : start + size], shuffles=shuffles, paraphrases=paraphrases, seed=seed)
+        copied += held
+        sizes.append(len(held))
+        start += size
+    return tuple(copied), tuple(sizes)
 
 
-def _answer_label(question: Question) -> str:
-    """The label of a decision, the place of the right option from 1, or `free text`."""
-    if question.kind == "decision":
-        return question.answer
-    return "free text" if question.answer_index is None else f"option {question.answer_index + 1}"
+def _for_copies(ready: Iterable[PreferencePair], train: Sequence[Question]) -> list[PreferencePair]:
+    """The ready pairs, also for the copies of their questions."""
+    by_question: dict[str, list[PreferencePair]] = {}
+    for pair in ready:
+        by_question.setdefault(pair.question_id, []).append(pair)
+    return [
+        dataclasses.replace(pair, question_id=question.id)
+        for question in train
+        for pair in by_question.get(original_id(question), ())
+    ]
 
 
 def with_shuffled_answers(questions: Sequence[Question], *, seed: int) -> list[Question]:

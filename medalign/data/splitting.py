@@ -1,25 +1,66 @@
-"""The splits: by group, within official splits, stable, stratified and of exact sizes."""
+"""The splits: by group, within official splits, stable, stratified, and free of near-duplicates of each other."""
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, zip_longest
+from itertools import chain
 
-from medalign.data.fingerprints import stable_hash, unit_hash
-from medalign.data.near_duplicates import NearDuplicateIndex
+from medalign.data.assignment import FILL_ORDER, GroupKey, Groups, Range, assign_groups, group_key
+from medalign.data.drops import DropLog
+from medalign.data.fingerprints import stable_hash
+from medalign.data.leaks import Leak, leak_of
+from medalign.data.ordering import drawing_order
+from medalign.data.similarity import Similarity
 from medalign.errors import DataError
 from medalign.records import Question, Split
 
-# The order in which splits are filled: what is in an earlier one is kept out of the later ones.
-FILL_ORDER: tuple[Split, ...] = ("test", "validation", "train")
 REFUSED = "over the token limit"
 NEAR_DUPLICATE = "nearly the same as a question of another split"
-OTHER_OFFICIAL = "same group as a question of another official split"
 
-GroupKey = tuple[str, str]
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitPlan:
+    """How large the splits are to be.
+
+    Attributes:
+        train_size: Questions; None takes all of the range, which needs shares.
+        shares: Share of each split among the groups that can go anywhere; what is left to 1 is the pool. None
+            makes ranges in proportion to the sizes.
+        holdout_per_specialty: The test split is so many questions of every specialty, in place of `test_size`.
+        holdout_ids: The test split is these questions, whatever else there is.
+        seed: Seeds every hash.
+        weights: Of the sources in a draw; 1 where none is given.
+    """
+
+    train_size: int | None
+    validation_size: int | None
+    test_size: int | None
+    seed: int
+    shares: Mapping[Split, float] | None = None
+    holdout_per_specialty: int | None = None
+    holdout_ids: frozenset[str] = frozenset()
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for split, size in self.sizes.items():
+            if size is not None and size < 0:
+                raise DataError(f"{split}_size: holds {size}; 0 or more is wanted")
+            if size is None and self.shares is None:
+                raise DataError(f"{split}_size: all; give shares, or a number")
+
+    @property
+    def sizes(self) -> dict[Split, int | None]:
+        return {"test": self.test_size, "validation": self.validation_size, "train": self.train_size}
+
+    @property
+    def widths(self) -> dict[Range, float]:
+        """Of each range on the hash."""
+        if self.shares is None:
+            return {split: float(size or 0) for split, size in self.sizes.items()}
+        widths: dict[Range, float] = {split: self.shares.get(split, 0.0) for split in FILL_ORDER}
+        return widths | {"pool": max(0.0, 1 - sum(widths.values()))}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,115 +68,81 @@ class Splits:
     """Questions by split.
 
     Attributes:
-        pool: Training questions left over: no group of theirs is in validation or test. They were not
-            examined for length and near-duplicates.
-        drops: Reason -> number of questions that were passed over for it, of those looked at.
+        pool: Training questions left for later rounds: neither their groups nor near-duplicates of them are in
+            validation or test. They were not examined for length.
+        reserve: Number of questions in the ranges of validation and test that were not drawn; they are never
+            trained on.
+        log: What was passed over for which reason, of the questions looked at and the pool.
+        leaks: Questions passed over because they nearly repeat one of an earlier split.
+        short: Specialty -> how many questions the holdout has of it, where it has too few.
     """
 
     train: tuple[Question, ...]
     validation: tuple[Question, ...]
     test: tuple[Question, ...]
     pool: tuple[Question, ...]
-    drops: Mapping[str, int]
+    reserve: int
+    log: DropLog
+    leaks: tuple[Leak, ...]
+    short: Mapping[str, int]
 
-
-@dataclass(kw_only=True, slots=True)
-class _Groups:
-    """The groups of questions, where each may go and where its hash puts it."""
-
-    members: dict[GroupKey, list[Question]]
-    allowed: dict[GroupKey, tuple[Split, ...]]
-    home: dict[GroupKey, Split]
-    drops: Counter[str] = field(default_factory=Counter)
+    @property
+    def drops(self) -> Mapping[str, int]:
+        """Reason -> number of questions that were passed over for it."""
+        return dict(+self.log.counts)
 
 
 def split_questions(
     questions: Sequence[Question],
+    plan: SplitPlan,
     *,
-    train_size: int,
-    validation_size: int,
-    test_size: int,
-    seed: int,
     keep: Callable[[Question], bool] | None = None,
+    similarity: Similarity | None = None,
 ) -> Splits:
     """Draws the three splits.
 
     - No group crosses splits. Of a group only some questions may be used; different groups come first.
     - A question of an official test or validation split goes nowhere else; official training questions give
-      train, and validation too where the source has no validation split of its own.
+      train and the pool, and validation too where the source has no validation split of its own.
     - Each group is put by a hash of seed and group into the range of one split (ranges in proportion to
-      the sizes), so adding a question moves no other from one split to another. Only if a range holds too
-      few are groups borrowed from another's range; then it can. If all that does not do, groups are used up
-      one after the other, and the strata are left as they fall.
-    - Sources take turns; within a source the splits keep its proportions of kinds, answers (label, or place
-      of the right option) and specialties as nearly as the sizes allow.
-    - Near-duplicates of test questions are kept out of validation and train, those of validation
-      questions out of train (`near_duplicates`).
+      the sizes, or by the shares), so adding a question moves no other from one split to another. Only without shares,
+      and if a range holds too few, are groups borrowed from another's range; then it can. If all that does not do,
+      groups are used up one after the other, and the strata are left as they fall.
+    - Sources take turns by their weights; within a source the splits keep its proportions of kinds, answers (label,
+      or place of the right option) and specialties as nearly as the sizes allow.
+    - Near-duplicates of test questions are kept out of validation, train and pool, those of validation
+      questions out of train and pool (`similarity`).
 
     Args:
         keep: Whether a question may be used at all (a token limit); asked only of questions looked at.
+        similarity: Of these very questions, in their order; made here if it is not given.
 
     Raises:
-        DataError: If a size is negative, or a split cannot be filled.
+        DataError: If a split cannot be filled, or is empty where shares are given.
     """
-    sizes: dict[Split, int] = {"test": test_size, "validation": validation_size, "train": train_size}
-    for split, size in sizes.items():
-        if size < 0:
-            raise DataError(f"{split}_size: holds {size}; 0 or more is wanted")
-    groups = _group(questions, sizes, seed)
-    draw = _Draw(groups=groups, seed=seed, keep=keep, is_compact=False)
-    if draw.fill_all(sizes) is not None:
+    groups = assign_groups(questions, plan.widths, plan.seed)
+    similarity = similarity or Similarity(questions)
+    draw = _Draw(
+        groups=groups, plan=plan, keep=keep, similarity=similarity, questions=questions, is_compact=False
+    )
+    if draw.fill_all() is not None:
         # Spreading over many groups leaves fewer for the splits that come later; try again with as few as will do.
-        draw = _Draw(groups=groups, seed=seed, keep=keep, is_compact=True)
-        if (short := draw.fill_all(sizes)) is not None:
-            raise DataError(_shortage(short, sizes, draw, len(questions)))
+        draw = _Draw(
+            groups=groups, plan=plan, keep=keep, similarity=similarity, questions=questions, is_compact=True
+        )
+        if (short := draw.fill_all()) is not None:
+            raise DataError(_shortage(short, draw))
+    pool = draw.left_over()
     return Splits(
         train=tuple(draw.chosen["train"]),
         validation=tuple(draw.chosen["validation"]),
         test=tuple(draw.chosen["test"]),
-        pool=draw.left_over(),
-        drops=dict(+(groups.drops + draw.drops)),
+        pool=pool,
+        reserve=draw.num_reserved(),
+        log=draw.whole_log(),
+        leaks=tuple(draw.leaks.values()),
+        short=draw.short,
     )
-
-
-def group_key(question: Question) -> GroupKey:
-    """What keeps questions together: source and group, or the question alone if it has no group."""
-    return question.source, question.group or question.id
-
-
-def _group(questions: Sequence[Question], sizes: Mapping[Split, int], seed: int) -> _Groups:
-    members: dict[GroupKey, list[Question]] = {}
-    for question in questions:
-        members.setdefault(group_key(question), []).append(question)
-    groups = _Groups(members=members, allowed={}, home={})
-    with_validation = {question.source for question in questions if question.split == "validation"}
-    for key, held in members.items():
-        official = next((split for split in FILL_ORDER if any(q.split == split for q in held)), None)
-        if official is not None:
-            members[key] = [question for question in held if question.split in (official, None)]
-            groups.drops[OTHER_OFFICIAL] += len(held) - len(members[key])
-        groups.allowed[key] = _allowed(official, key[0] in with_validation)
-        groups.home[key] = home_split(key, groups.allowed[key], sizes, seed)
-    return groups
-
-
-def _allowed(official: Split | None, has_validation: bool) -> tuple[Split, ...]:
-    if official is None:
-        return FILL_ORDER
-    if official == "train" and not has_validation:
-        return ("validation", "train")
-    return (official,)
-
-
-def home_split(key: GroupKey, allowed: Sequence[Split], sizes: Mapping[Split, int], seed: int) -> Split:
-    """The split in whose range the group's hash falls; depends on nothing else that is in the data."""
-    total = sum(sizes[split] for split in allowed)
-    at = unit_hash(seed, "split", *key) * total
-    for split in allowed:
-        if at < sizes[split]:
-            return split
-        at -= sizes[split]
-    return allowed[-1]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -146,43 +153,107 @@ class _Draw:
         is_compact: Use groups up one after the other, rather than one question of each first.
         owner: The split that has taken questions of a group.
         refused: Ids of questions that `keep` refused.
+        near: Id of a question -> the leak there would be if it were used after the splits filled so far.
+        leaks: The same for the questions that were passed over for it.
+        short: Specialties of which the holdout has too few.
     """
 
-    groups: _Groups
-    seed: int
+    groups: Groups
+    plan: SplitPlan
     keep: Callable[[Question], bool] | None
+    similarity: Similarity
+    questions: Sequence[Question]
     is_compact: bool
     chosen: dict[Split, list[Question]] = field(default_factory=dict)
     owner: dict[GroupKey, Split] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
-    drops: Counter[str] = field(default_factory=Counter)
-    index: NearDuplicateIndex = field(default_factory=NearDuplicateIndex)
+    near: dict[str, Leak] = field(default_factory=dict)
+    leaks: dict[str, Leak] = field(default_factory=dict)
+    short: dict[str, int] = field(default_factory=dict)
+    log: DropLog = field(default_factory=DropLog)
 
-    def fill_all(self, sizes: Mapping[Split, int]) -> Split | None:
+    def fill_all(self) -> Split | None:
         """Fills the splits in their order; the first that could not be filled, or None."""
         for split in FILL_ORDER:
-            self._fill(split, sizes[split])
-            if len(self.chosen[split]) < sizes[split]:
+            if split == "test" and (self.plan.holdout_per_specialty or self.plan.holdout_ids):
+                self._hold_out()
+            else:
+                self._fill(split, self.plan.sizes[split])
+            if self._is_short(split):
                 return split
-            self.index.add(self.chosen[split])
+            if split != "train":
+                self._look_for_near_duplicates(split)
         return None
 
-    def _fill(self, split: Split, size: int) -> None:
+    def _is_short(self, split: Split) -> bool:
+        size, num_chosen = self.plan.sizes[split], len(self.chosen[split])
+        if split == "test" and (self.plan.holdout_per_specialty or self.plan.holdout_ids):
+            return not num_chosen
+        if self.plan.shares is not None:
+            return not num_chosen and size != 0
+        return size is not None and num_chosen < size
+
+    def _fill(self, split: Split, size: int | None) -> None:
         taken = self.chosen[split] = []
         for question in self._candidates(split):
             if len(taken) == size:
                 return
-            key = group_key(question)
-            if self.owner.get(key, split) != split or question.id in self.refused:
-                continue
-            if self.keep is not None and not self.keep(question):
-                self.refused.add(question.id)
-                self.drops[REFUSED] += 1
-            elif self.index.holds_near(question):
-                self.drops[NEAR_DUPLICATE] += 1
-            else:
-                self.owner[key] = split
+            if self._may_take(question, split):
+                self.owner[group_key(question)] = split
                 taken.append(question)
+
+    def _may_take(self, question: Question, split: Split) -> bool:
+        if self.owner.get(group_key(question), split) != split or question.id in self.refused:
+            return False
+        if self.keep is not None and not self.keep(question):
+            self.refused.add(question.id)
+            self.log.note(REFUSED, question)
+            return False
+        return not self._passes_over(question)
+
+    def _passes_over(self, question: Question) -> bool:
+        leak = self.near.get(question.id)
+        if leak is not None and question.id not in self.leaks:
+            self.leaks[question.id] = leak
+            self.log.note(
+                NEAR_DUPLICATE,
+                question,
+                leak.first,
+                split=leak.first_split,
+                measure=leak.measure,
+                score=leak.score,
+            )
+        return leak is not None
+
+    def _hold_out(self) -> None:
+        """Takes the questions that were named, or of every specialty as many as are asked for, in order of hash."""
+        taken = self.chosen["test"] = []
+        num_by_specialty: Counter[str] = Counter()
+        own = [key for key, home in self.groups.home.items() if home == "test"]
+        if self.plan.holdout_ids:
+            own = [group_key(question) for question in self.questions if question.id in self.plan.holdout_ids]
+        members = {q.id: q for key in own for q in self.groups.members[key]}
+        limit = self.plan.holdout_per_specialty or 0
+        for question in sorted(members.values(), key=lambda q: stable_hash(self.plan.seed, q.id)):
+            named = question.id in self.plan.holdout_ids
+            wanted = named or (not self.plan.holdout_ids and num_by_specialty[question.specialty] < limit)
+            if wanted and self._may_take(question, "test"):
+                self.owner[group_key(question)] = "test"
+                num_by_specialty[question.specialty] += 1
+                taken.append(question)
+        if limit:
+            specialties = {question.specialty for question in self.questions}
+            self.short = {s: num_by_specialty[s] for s in sorted(specialties) if num_by_specialty[s] < limit}
+
+    def _look_for_near_duplicates(self, split: Split) -> None:
+        """Notes which questions would leak if they went into a later split than the one just filled."""
+        places = {question.id: place for place, question in enumerate(self.questions)}
+        chosen = [places[question.id] for question in self.chosen[split]]
+        done = {id(question) for held in self.chosen.values() for question in held}
+        others = [place for place, question in enumerate(self.questions) if id(question) not in done]
+        for pair in self.similarity.near_pairs(chosen, others):
+            leak = leak_of(pair, self.questions, split, self.questions[pair.second].split or "train")
+            self.near.setdefault(leak.second.id, leak)
 
     def _candidates(self, split: Split) -> Iterator[Question]:
         """The questions of the split's own range, then those of groups that can be borrowed from another's."""
@@ -191,106 +262,71 @@ class _Draw:
         if self.is_compact:
             yield from self._one_by_one(own)
         else:
-            yield from _ordered(list(chain.from_iterable(self.groups.members[key] for key in own)), self.seed)
-        allowed = self.groups.allowed
-        yield from self._one_by_one([key for key in homes if homes[key] != split and split in allowed[key]])
+            held = list(chain.from_iterable(self.groups.members[key] for key in own))
+            yield from drawing_order(held, seed=self.plan.seed, weights=self.plan.weights)
+        if self.plan.shares is None:
+            allowed = self.groups.allowed
+            yield from self._one_by_one(
+                [key for key in homes if homes[key] != split and split in allowed[key]]
+            )
 
     def _one_by_one(self, keys: Iterable[GroupKey]) -> Iterator[Question]:
-        for key in sorted(keys, key=lambda key: stable_hash(self.seed, "one by one", *key)):
-            yield from sorted(
-                self.groups.members[key], key=lambda question: stable_hash(self.seed, question.id)
-            )
+        seed = self.plan.seed
+        for key in sorted(keys, key=lambda key: stable_hash(seed, "one by one", *key)):
+            yield from sorted(self.groups.members[key], key=lambda question: stable_hash(seed, question.id))
 
     def left_over(self) -> tuple[Question, ...]:
         """Questions that may still be used for training."""
-        used = {question.id for held in self.chosen.values() for question in held} | self.refused
+        used = self._used()
         return tuple(
             question
             for key, held in self.groups.members.items()
-            if "train" in self.groups.allowed[key] and self.owner.get(key, "train") == "train"
+            if self._may_still_train(key)
             for question in held
-            if question.id not in used
+            if question.id not in used and not self._passes_over(question)
         )
 
+    def num_reserved(self) -> int:
+        """Questions that were not drawn and may not be trained on."""
+        used = self._used()
+        return sum(
+            question.id not in used and question.id not in self.leaks
+            for key, held in self.groups.members.items()
+            if not self._may_still_train(key)
+            for question in held
+        )
 
-def _ordered(questions: list[Question], seed: int) -> Iterator[Question]:
-    """The order in which questions are taken: sources in turn, each in proportion to its strata."""
-    by_source: dict[str, list[Question]] = {}
-    for question in questions:
-        by_source.setdefault(question.source, []).append(question)
-    orders = [list(_in_proportion(by_source[source], seed)) for source in sorted(by_source)]
-    for turn in zip_longest(*orders):
-        yield from (question for question in turn if question is not None)
+    def _may_still_train(self, key: GroupKey) -> bool:
+        if "train" not in self.groups.allowed[key] or self.owner.get(key, "train") != "train":
+            return False
+        # Without shares a range is only a preference.
+        return self.plan.shares is None or self.groups.home[key] in ("train", "pool")
 
+    def _used(self) -> set[str]:
+        return {question.id for held in self.chosen.values() for question in held} | self.refused
 
-def _in_proportion(questions: list[Question], seed: int) -> Iterator[Question]:
-    """An order of which every beginning holds each kind and answer in its proportion among the questions.
-
-    The next question comes from the stratum that is furthest behind, and there from a group that has
-    given the fewest so far.
-    """
-    strata: dict[tuple[str, str], list[Question]] = {}
-    for question in questions:
-        strata.setdefault((question.kind, _answer_label(question)), []).append(question)
-    waiting = {
-        stratum: [(0, place, question) for place, question in enumerate(_by_specialty(held, seed))]
-        for stratum, held in strata.items()
-    }
-    num_given: Counter[tuple[str, str]] = Counter()
-    num_by_group: Counter[GroupKey] = Counter()
-    for number in range(1, len(questions) + 1):
-        behind = {name: number * len(strata[name]) / len(questions) - num_given[name] for name in waiting}
-        stratum = max(behind, key=lambda name: (behind[name], stable_hash(seed, *name)))
-        question = _pop_least_used(waiting[stratum], num_by_group)
-        num_given[stratum] += 1
-        num_by_group[group_key(question)] += 1
-        if not waiting[stratum]:
-            del waiting[stratum]
-        yield question
+    def whole_log(self) -> DropLog:
+        """With what was left out when groups were made."""
+        log = DropLog()
+        log.note_examples(self.groups.log)
+        log.note_examples(self.log)
+        return log
 
 
-def _pop_least_used(heap: list[tuple[int, int, Question]], num_by_group: Mapping[GroupKey, int]) -> Question:
-    """Takes the question whose group has given the fewest, the first of them in the given order."""
-    while True:
-        num_used, place, question = heap[0]
-        now = num_by_group[group_key(question)]
-        if now == num_used:
-            heapq.heappop(heap)
-            return question
-        # Its group has given questions since it was put here. Places differ, so questions are not compared.
-        heapq.heapreplace(heap, (now, place, question))
-
-
-def _answer_label(question: Question) -> str:
-    """The label of a decision, the place of the right option of a choice, nothing for free text."""
-    return question.answer if question.kind == "decision" else str(question.answer_index)
-
-
-def _by_specialty(questions: list[Question], seed: int) -> list[Question]:
-    """An order of which every beginning holds each specialty in proportion (systematic sampling).
-
-    A specialty's questions lie at even distances on [0, 1), from a start set by hash, so that no
-    specialty is favoured by its size in a short beginning.
-    """
-    by_specialty: dict[str, list[Question]] = {}
-    for question in questions:
-        by_specialty.setdefault(question.specialty, []).append(question)
-    placed = []
-    for specialty, held in by_specialty.items():
-        start = unit_hash(seed, "specialty", specialty)
-        held.sort(key=lambda question: stable_hash(seed, question.id))
-        placed += [
-            ((place + start) / len(held), question.id, question) for place, question in enumerate(held)
-        ]
-    return [question for _, _, question in sorted(placed, key=lambda item: item[:2])]
-
-
-def _shortage(split: Split, sizes: Mapping[Split, int], draw: _Draw, num_read: int) -> str:
-    earlier = [name for name in FILL_ORDER[: FILL_ORDER.index(split)] if sizes[name]]
-    taken = "".join(f", {sizes[name]} of them for {name}" for name in earlier)
-    lost = "".join(f"; {count} {reason}" for reason, count in (draw.groups.drops + draw.drops).items())
+def _shortage(split: Split, draw: _Draw) -> str:
+    sizes = draw.plan.sizes
+    wanted = "some" if sizes[split] is None or draw.plan.shares else sizes[split]
+    earlier = [name for name in FILL_ORDER[: FILL_ORDER.index(split)] if draw.chosen[name]]
+    taken = "".join(f", {len(draw.chosen[name])} of them for {name}" for name in earlier)
+    log = draw.whole_log()
+    lost = "".join(f"; {count} {reason}{_for_example(log, reason)}" for reason, count in log.counts.items())
     return (
-        f"{split}_size: {sizes[split]} questions asked for, {len(draw.chosen[split])} available "
-        f"({num_read} questions in all{taken}{lost}; questions of one group stay in one split); "
+        f"{split}_size: {wanted} questions asked for, {len(draw.chosen[split])} available "
+        f"({len(draw.questions)} questions in all{taken}{lost}; questions of one group stay in one split); "
         "ask for fewer or add a source"
     )
+
+
+def _for_example(log: DropLog, reason: str) -> str:
+    example = log.examples[reason][0] if log.examples.get(reason) else {}
+    return f", such as {example['id']} and {example['like_id']}" if "like_id" in example else ""

@@ -7,7 +7,10 @@ continuation has the same tokens everywhere.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from medalign.data.prompts import SYSTEM_TEXT, answer_text, option_texts, prompt_text
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _PROBE = "medalign-probe"
+_TOKENIZER_FILE = re.compile(r"tokeni[sz]er|special_tokens|added_tokens|chat_template|vocab|merges|spiece")
 
 
 class Demonstration(NamedTuple):
@@ -25,6 +29,15 @@ class Demonstration(NamedTuple):
 
     prompt: str
     answer: str
+
+
+def tokenizer_digest(folder: Path) -> str:
+    """A hash of the tokenizer in a model's folder, its chat template and this module: what row lengths depend on."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and _TOKENIZER_FILE.match(path.name):
+            digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def demonstration(question: Question, *, with_rationale: bool) -> Demonstration:

@@ -197,6 +197,17 @@ class Tracker:
         ]
         self._tell("datasets", datasets=datasets)
 
+    def finish_data(self, files: Sequence[Path]) -> None:
+        """Ends a run that holds prepared data alone, with its card.
+
+        Args:
+            files: Of the card, side by side.
+        """
+        self._tell(
+            "answer", methods={}, metrics={}, tags={}, files=[[str(path.absolute()), None] for path in files]
+        )
+        self._close("FINISHED", "")
+
     def log_contract(self, contract: Mapping[str, Any]) -> None:
         """Keeps what all arms share: whole as an artifact, its hash as a tag by which runs can be searched."""
         self._tell("contract", text=json.dumps(contract, sort_keys=True, default=str))

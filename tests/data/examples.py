@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from medalign.records import Question
+
+
+def _words(name: str) -> str:
+    """Four words that are no others', so that two questions are not nearly the same."""
+    letters = random.Random(name)
+    return " ".join("".join(letters.choices("abcdefghijklmnop", k=7)) for _ in range(4))
 
 
 def choice(name: str, **changes: Any) -> Question:
@@ -12,7 +19,7 @@ def choice(name: str, **changes: Any) -> Question:
         "id": f"s-{name}",
         "source": "s",
         "kind": "choice",
-        "text": f"Which agent is meant by entry {name}?",
+        "text": f"Which agent is meant by {_words(name)}, entry {name}?",
         "answer": "right",
         "options": ("wrong", "right", "other", "false one"),
         "group": name,

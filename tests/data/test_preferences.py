@@ -8,7 +8,8 @@ from sklearn.metrics import roc_auc_score
 
 from medalign.data.catalog import load_source
 from medalign.data.cleaning import clean_questions
-from medalign.data.preferences import build_pairs
+from medalign.data.pair_statistics import length_auc, pair_statistics
+from medalign.data.preferences import build_pairs, pairs_from_samples
 from medalign.errors import DataError
 from medalign.records import PreferencePair, Question
 from tests.data.examples import choice, decision, free_text
@@ -91,3 +92,42 @@ def test_the_chosen_answer_is_the_longer_one_about_as_often_as_the_shorter(spec:
     longer = sum(len(pair.chosen) > len(pair.rejected) for pair in pairs)
     equal = sum(len(pair.chosen) == len(pair.rejected) for pair in pairs)
     assert 0.45 <= (longer + equal / 2) / len(pairs) <= 0.55
+
+
+def test_a_ready_pair_takes_the_place_of_one_that_is_built_the_closest_in_length_first() -> None:
+    ready = [
+        PreferencePair(question_id="s-a", chosen="good", rejected="a much longer one", origin="ready"),
+        PreferencePair(question_id="s-a", chosen="good", rejected="poor", origin="ready"),
+        PreferencePair(question_id="s-z", chosen="good", rejected="poor", origin="ready"),
+    ]
+    pairs = build_pairs([choice("a"), choice("b")], seed=0, ready=ready)
+    assert pairs[0] == ready[1] and pairs[1].origin == "option"
+
+
+def test_a_sample_that_is_wrong_is_rejected_and_a_right_one_gives_no_pair() -> None:
+    questions = [free_text("a", answer="zinc"), free_text("b", answer="iron", aliases=("ferrum",))]
+
+    def grade(text: str, reference: str) -> float:
+        return float(text == reference)
+
+    pairs = pairs_from_samples(
+        questions, [["zinc", "gold", "magnesium", " "], ["ferrum", "iron"]], grade, seed=0
+    )
+    assert [(p.question_id, p.chosen, p.rejected, p.origin) for p in pairs] == [
+        ("s-a", "zinc", "gold", "sampled")
+    ]
+
+
+def test_the_auc_of_length_is_that_of_scikit_learn() -> None:
+    pairs = build_pairs(load_source("embedded"), seed=0)
+    lengths = [len(pair.chosen) for pair in pairs] + [len(pair.rejected) for pair in pairs]
+    expected = roc_auc_score([1] * len(pairs) + [0] * len(pairs), lengths)
+    assert length_auc(pairs) == pytest.approx(expected)
+    assert length_auc([]) is None and pair_statistics([]) == {"all": {"pairs": 0}}
+
+
+def test_the_statistics_tell_who_is_longer_and_what_is_shared() -> None:
+    pair = PreferencePair(question_id="q", chosen="one two", rejected="one", origin="option")
+    held = pair_statistics([pair])["option"]
+    assert (held["chosen_longer"], held["rejected_longer"], held["overlap"]) == (1, 0, 0.5)
+    assert (held["chosen_chars"], held["rejected_chars"], held["length_auc"]) == (7.0, 3.0, 1.0)

@@ -7,9 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from medalign.config.experiment import Augment, DataSettings, Replay, Shares
+from medalign.data.augmentation import is_copy, original_id
 from medalign.data.catalog import load_source
-from medalign.data.preparation import PreparedData, prepare, with_shuffled_answers
+from medalign.data.leaks import find_leaks
+from medalign.data.pair_statistics import length_auc
+from medalign.data.preparation import (
+    PreparedData,
+    prepare,
+    prepare_data,
+    read_sources,
+    with_shuffled_answers,
+)
 from medalign.errors import DataError
+from medalign.records import PreferencePair
 from tests.data.examples import free_text
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -57,6 +68,126 @@ def test_a_source_named_twice_is_read_once() -> None:
 def test_no_source_is_refused() -> None:
     with pytest.raises(DataError, match="no source given; name one, such as embedded"):
         prepare([], train_size=1, validation_size=1, test_size=1, seed=0)
+
+
+def from_settings(**settings: object) -> PreparedData:
+    held = DataSettings(train_size=40, validation_size=12, test_size=24).model_copy(update=settings)
+    return prepare_data(read_sources(held), held, seed=0, count_tokens=lambda question: len(question.text))
+
+
+def test_the_card_names_sources_drops_leaks_and_pairs_and_measures_lengths() -> None:
+    card = json.loads(json.dumps(from_settings().card))
+    assert card["leaks"]["found_between_the_splits"] == 0
+    assert card["about_the_sources"][0]["licence"] == "CC-BY-4.0"
+    tokens = card["splits"]["train"]["tokens"]
+    assert tokens["measured"] == 40 and tokens["shortest"] <= tokens["median"] <= tokens["longest"]
+    assert sum(card["token_histograms"]["questions"]["test"]) == 24
+    assert 0.4 < card["pairs"]["all"]["length_auc"] < 0.6
+
+
+def test_augmented_copies_stay_in_train_and_have_pairs() -> None:
+    plain, data = from_settings(), from_settings(augment=Augment(option_shuffles=2, paraphrases=1))
+    assert (data.validation, data.test) == (plain.validation, plain.test)
+    assert [question for question in data.train if not is_copy(question)] == list(plain.train)
+    assert {original_id(question) for question in data.train} == {question.id for question in plain.train}
+    assert [pair.question_id for pair in data.pairs] == [question.id for question in data.train]
+    assert (
+        data.stages == (len(data.train),) and data.card["splits"]["train"]["copies"] == len(data.train) - 40
+    )
+
+
+def test_stages_replay_and_copies_go_together() -> None:
+    settings = {
+        "sources": ("embedded", f"medmcqa:{FIXTURES / 'medmcqa'}"),
+        "train_size": 20,
+        "validation_size": 3,
+        "test_size": 6,
+        "stages": (("embedded",),),
+        "augment": Augment(paraphrases=1),
+    }
+    data = from_settings(**settings)
+    assert sum(data.stages) == len(data.train) == 40
+    assert {question.source for question in data.train[: data.stages[0]]} == {"embedded"}
+    assert "embedded" not in {question.source for question in data.train[data.stages[0] :]}
+    with_text = from_settings(train_size=20, replay=Replay(source="embedded:shared-facts", share=0.25))
+    assert len(with_text.train) == 20
+
+
+def test_shares_leave_a_pool_and_a_holdout_of_each_specialty() -> None:
+    data = from_settings(
+        train_size="all",
+        validation_size="all",
+        shares=Shares(train=0.5, validation=0.1, test=0.3),
+        holdout_per_specialty=4,
+    )
+    assert set(Counter(question.specialty for question in data.test).values()) == {4}
+    assert len(data.train) > 300 and len(data.pool) > 50
+    splits = {"train": (*data.train, *data.pool), "validation": data.validation, "test": data.test}
+    assert find_leaks(splits) == []
+    assert 0.45 <= (length_auc(data.pairs) or 0) <= 0.55
+
+
+def test_a_holdout_file_fixes_the_test_split(tmp_path: Path) -> None:
+    shares = Shares(train=0.5, validation=0.1, test=0.3)
+    settings = {"shares": shares, "holdout_per_specialty": 2, "holdout_file": str(tmp_path / "held.jsonl")}
+    first = from_settings(**settings)
+    again = from_settings(**settings, sources=("embedded", f"medmcqa:{FIXTURES / 'medmcqa'}"))
+    assert set(again.test) == set(first.test)
+
+
+def test_a_leak_between_official_splits_is_dropped_or_refused(tmp_path: Path) -> None:
+    record = {
+        "id": "1",
+        "question": "Which nerve is hurt by a fracture of the surgical neck of the humerus?",
+        "cop": 0,
+    }
+    record |= {
+        "opa": "axillary",
+        "opb": "radial",
+        "opc": "ulnar",
+        "opd": "median",
+        "exp": "",
+        "subject_name": "x",
+    }
+    reworded = record | {
+        "id": "9",
+        "question": "A fracture of the humerus at its surgical neck: which nerve is hurt?",
+    }
+    letters = ("opa", "opb", "opc", "opd")
+    others = [
+        "insulin glucagon amylin leptin",
+        "femur tibia fibula talus",
+        "gout lupus mumps zoster",
+        "ACTH TSH LH GH",
+    ]
+    lines = [
+        json.dumps(
+            record
+            | {"id": name, "question": f"Name {name}?"}
+            | dict(zip(letters, names.split(), strict=True))
+        )
+        for name, names in zip(("hormone", "bone", "disease", "peptide"), others, strict=True)
+    ]
+    (tmp_path / "train.jsonl").write_text("\n".join([*lines, json.dumps(reworded)]))
+    (tmp_path / "validation.jsonl").write_text(json.dumps(record))
+    settings = {"sources": (f"medmcqa:{tmp_path}",), "train_size": 2, "validation_size": 1, "test_size": 1}
+    data = from_settings(**settings)
+    assert "medmcqa-9" not in {question.id for question in (*data.train, *data.validation, *data.pool)}
+    assert data.drops == {"nearly the same as a question of another split": 1}
+    assert data.card["leaks"]["examples"][0]["kept_out_id"] == "medmcqa-9"
+    with pytest.raises(
+        DataError, match=r"medmcqa-1 \(test\) and medmcqa-9 \(train\) are nearly .*leaks: drop"
+    ):
+        from_settings(**settings, leaks="refuse")
+
+
+def test_ready_pairs_are_used_and_other_pairs_can_be_given() -> None:
+    plain = from_settings()
+    asked = plain.train[0]
+    given = [PreferencePair(question_id=asked.id, chosen="good", rejected="bad", origin="sampled")]
+    held = DataSettings(train_size=40, validation_size=12, test_size=24)
+    data = prepare_data(read_sources(held), held, seed=0, more_pairs=lambda train: given)
+    assert data.pairs[0] == given[0] and data.pairs[1:] == plain.pairs[1:]
 
 
 def test_shuffled_answers_keep_the_form_and_lose_the_key() -> None:

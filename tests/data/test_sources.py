@@ -57,7 +57,7 @@ CASES = [
     # One question stands under two subjects, as in the original.
     in_fixtures("mmlu_medical", "choices", survives=0.7),
     in_fixtures("bioasq", "snippets.text"),
-    in_fixtures("head_qa", "qtext"),
+    in_fixtures("head_qa", "qtext", survives=0.7),
     in_fixtures("casimedicos", "full_question"),
     in_fixtures("mirage", "options"),
     in_fixtures("medquad", "question_focus"),

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medalign.data.assignment import group_key
 from medalign.data.catalog import load_source
-from medalign.data.near_duplicates import NearDuplicateIndex
-from medalign.data.splitting import Splits, group_key, split_questions
+from medalign.data.similarity import Similarity
+from medalign.data.splitting import SplitPlan, Splits, split_questions
 from medalign.errors import DataError
-from medalign.records import Question
+from medalign.records import Question, Split
 from tests.data.examples import choice, decision, free_text
 
 # How many questions each group has.
@@ -39,8 +40,19 @@ def split_by_id(splits: Splits) -> dict[str, str]:
     return {question.id: name for name, held in named.items() for question in held}
 
 
-def split(questions: list[Question], train: int, validation: int, test: int, seed: int = 0) -> Splits:
-    return split_questions(questions, train_size=train, validation_size=validation, test_size=test, seed=seed)
+def split(
+    questions: list[Question], train: int, validation: int, test: int, seed: int = 0, **more: Any
+) -> Splits:
+    plan = SplitPlan(train_size=train, validation_size=validation, test_size=test, seed=seed)
+    return split_questions(questions, plan, **more)
+
+
+SHARES: Mapping[Split, float] = {"train": 0.5, "validation": 0.2, "test": 0.2}
+
+
+def split_by_shares(questions: list[Question], seed: int = 0, **more: Any) -> Splits:
+    plan = SplitPlan(train_size=None, validation_size=None, test_size=None, seed=seed, shares=SHARES, **more)
+    return split_questions(questions, plan)
 
 
 @settings(max_examples=30, deadline=None)
@@ -123,47 +135,6 @@ def test_near_duplicates_of_test_questions_are_kept_out_of_train_and_counted() -
         split([*train, copy, *test], 6, 0, 1)
 
 
-@pytest.mark.parametrize(
-    ("text", "changes", "is_near"),
-    [
-        ("Which drug of the list slows the sinus node without lowering the blood pressure?", {}, True),
-        (
-            "In heart failure, which drug of the list slows the sinus node without lowering the pressure?",
-            {},
-            True,
-        ),
-        (
-            "Which drug of the list slows the sinus rhythm most in a healthy adult at rest at night?",
-            {},
-            False,
-        ),
-        (
-            "Which drug of the list slows the sinus node?",
-            {"answer": "best", "options": ("a", "best", "b", "c")},
-            False,
-        ),
-    ],
-)
-def test_near_duplicates_are_told_by_shared_runs_of_words(
-    text: str, changes: dict[str, Any], is_near: bool
-) -> None:
-    index = NearDuplicateIndex()
-    index.add(
-        [choice("a", text="Which drug of the list slows the sinus node without lowering the blood pressure?")]
-    )
-    assert index.holds_near(choice("b", text=text, **changes)) == is_near
-
-
-def test_short_questions_are_near_duplicates_only_if_equal() -> None:
-    index = NearDuplicateIndex()
-    index.add([choice("a", text="Drug of choice for gout?")])
-    assert index.holds_near(choice("b", text="drug of choice for GOUT"))
-    assert not index.holds_near(choice("c", text="Drug of choice for scabies?"))
-    assert not index.holds_near(
-        choice("d", text="Drug of choice for gout?", options=("right", "x", "y", "z"), kind="choice")
-    )
-
-
 def test_kinds_and_labels_keep_their_proportions() -> None:
     splits = split(load_source("embedded"), 96, 48, 120)
     for held, size in ((splits.train, 96), (splits.validation, 48), (splits.test, 120)):
@@ -185,16 +156,13 @@ def test_sources_take_turns() -> None:
 
 def test_refused_questions_are_not_used_and_counted_once() -> None:
     questions = make_questions([1] * 30)
-    splits = split_questions(
-        questions, train_size=8, validation_size=4, test_size=8, seed=0, keep=lambda q: q.kind != "decision"
-    )
-    with pytest.raises(DataError, match="10 over the token limit"):
-        split_questions(
-            [*questions[:10], *(decision(f"d{n}") for n in range(10))],
-            train_size=11,
-            validation_size=0,
-            test_size=0,
-            seed=0,
+    splits = split(questions, 8, 4, 8, keep=lambda q: q.kind != "decision")
+    with pytest.raises(DataError, match="8 over the token limit"):
+        split(
+            [*questions[:8], *(decision(f"d{n}") for n in range(8))],
+            11,
+            0,
+            0,
             keep=lambda q: q.kind != "decision",
         )
     assert "decision" not in {question.kind for question in (*splits.train, *splits.validation, *splits.test)}
@@ -226,3 +194,75 @@ def test_default_embedded_splits_share_no_fact_and_shared_facts_share_most() -> 
 
 def facts_of(questions: tuple[Question, ...]) -> set[str]:
     return {"-".join(question.id.split("-")[1:3]) for question in questions}
+
+
+@settings(max_examples=25, deadline=None)
+@given(sizes=GROUPS, position=st.integers(0, 50), is_new_group=st.booleans(), seed=st.integers(0, 3))
+def test_with_shares_every_question_is_used_and_adding_one_moves_no_other(
+    sizes: list[int], position: int, is_new_group: bool, seed: int
+) -> None:
+    questions = make_questions(sizes)
+    added = choice("new", group="new" if is_new_group else questions[0].group)
+    before = split_by_shares(questions, seed)
+    after = split_by_shares([*questions[:position], added, *questions[position:]], seed)
+    assert len(split_by_id(before)) + len(before.pool) == len(questions)
+    homes = split_by_id(after)
+    assert all(homes[name] == home for name, home in split_by_id(before).items())
+    assert {question.id for question in before.pool} <= {question.id for question in after.pool}
+
+
+@settings(max_examples=25, deadline=None)
+@given(sizes=GROUPS, seed=st.integers(0, 3))
+def test_the_holdout_has_no_more_than_so_many_of_each_specialty_and_nothing_moves(
+    sizes: list[int], seed: int
+) -> None:
+    questions = make_questions(sizes)
+    splits = split_by_shares(questions, seed, holdout_per_specialty=3)
+    counts = Counter(question.specialty for question in splits.test)
+    assert all(
+        counts[f"field {n}"] == 3 or splits.short[f"field {n}"] == counts[f"field {n}"] for n in range(4)
+    )
+    after = split_by_id(split_by_shares([*questions, choice("new")], seed, holdout_per_specialty=3))
+    before = split_by_id(splits)
+    assert all(after.get(name, home) == home for name, home in before.items())
+
+
+def test_a_named_holdout_stays_whatever_is_added() -> None:
+    questions = make_questions([2] * 40)
+    first = split_by_shares(questions, holdout_per_specialty=3)
+    ids = frozenset(question.id for question in first.test)
+    more = make_questions([2] * 40, "more-")
+    again = split_by_shares([*more, *questions], holdout_per_specialty=3, holdout_ids=ids)
+    assert {question.id for question in again.test} == ids
+    groups = {group_key(question) for question in again.test}
+    assert not groups & {group_key(question) for question in (*again.train, *again.validation, *again.pool)}
+
+
+def test_an_empty_split_is_refused_where_shares_are_given() -> None:
+    with pytest.raises(DataError, match="train_size: some questions asked for, 0 available"):
+        split_by_shares([choice(f"e{n}", split="test") for n in range(9)] + [choice("v", split="validation")])
+
+
+def test_sources_are_drawn_by_their_weights() -> None:
+    questions = [choice(f"a{n}", source="a", id=f"a-{n}") for n in range(90)]
+    questions += [choice(f"b{n}", source="b", id=f"b-{n}") for n in range(90)]
+    plan = SplitPlan(train_size=40, validation_size=0, test_size=0, seed=0, weights={"a": 3.0})
+    drawn = Counter(question.source for question in split_questions(questions, plan).train)
+    assert drawn == {"a": 30, "b": 10}
+
+
+def test_near_duplicates_are_kept_out_of_the_pool_too_and_are_named() -> None:
+    words = "a man of sixty has had chest pain on effort for two weeks and asks what to take"
+    questions = [choice(f"t{n}", split="train") for n in range(9)]
+    questions += [
+        choice("copy", text=f"Now {words} today?", split="train"),
+        choice("e", text=f"{words}?", split="test"),
+    ]
+    splits = split(questions, 2, 0, 1)
+    assert "s-copy" not in {question.id for question in (*splits.train, *splits.pool)}
+    assert [(leak.first.id, leak.second.id) for leak in splits.leaks] == [("s-e", "s-copy")]
+
+
+def test_the_similarity_can_be_given() -> None:
+    questions = make_questions([1] * 30)
+    assert split(questions, 9, 5, 5, similarity=Similarity(questions)) == split(questions, 9, 5, 5)
