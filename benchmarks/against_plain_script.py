@@ -62,11 +62,11 @@ def seconds_of(command: list[str], folder: Path) -> float:
 
 def make_job(comparison: ComparisonFolder, folder: Path, *, checkpointing: bool) -> dict[str, Any]:
     """Every trial of the comparison, in words that need nothing of medalign."""
-    from medalign.comparison import _prepare
+    from medalign.preparing import prepared_data
 
     os.chdir(folder)  # relative places of data and model are those of the comparison
     experiment = comparison.experiment
-    data = _prepare(experiment)
+    data = prepared_data(experiment)
     base = load_base(experiment.model.name, experiment.model.precision)
     results = [result for result in comparison.results() if result.status == "completed"]
     return {

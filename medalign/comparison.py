@@ -57,8 +57,6 @@ ASSUMED_DISCORDANCE = 0.3
 
 Say = Callable[[str], None]
 
-_prepare = prepared_data
-
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonOutcome:
