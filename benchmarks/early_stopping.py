@@ -16,9 +16,10 @@ import json
 import tempfile
 from pathlib import Path
 
-from medalign.comparison import _method_plans, _prepare, _search_spaces
+from medalign.comparison import _method_plans, _search_spaces
 from medalign.config.experiment import load_experiment
 from medalign.methods.running import TrialJob, TrialRunner
+from medalign.preparing import prepared_data
 from medalign.records import TrialResult
 from medalign.scheduling.early_stopping import AshaSettings, StoppingRule, WilcoxonSettings, stopping_rule
 from medalign.scheduling.local import run_local
@@ -71,7 +72,7 @@ def main() -> None:
             "data.validation_size": given.validation_size,
         },
     )
-    data = _prepare(experiment)
+    data = prepared_data(experiment)
     rules = {
         "asha": AshaSettings(grace_share=given.grace_share),
         "wilcoxon": WilcoxonSettings(grace_share=given.grace_share),
