@@ -67,7 +67,7 @@ def test_the_default_experiment_takes_the_name_of_other_data_and_models() -> Non
         ({"data.sources": []}, "data.sources: empty; name at least one, as in [embedded]"),
         ({"data.sources": ["pubmed_qa:"]}, "data.sources: 'pubmed_qa:'; write name or name:location"),
         ({"data.train_size": 0}, "data.train_size: 0; must be at least 1"),
-        ({"model.precision": "fp8"}, "model.precision: 'fp8'; use one of auto, bf16, fp32, nf4, int8"),
+        ({"model.precision": "fp8"}, "model.precision: 'fp8'; use one of auto, bf16, fp16, fp32, nf4, int8"),
         ({"model.name": ""}, "model.name: ''; must not be empty"),
         ({"grace_share": 1.5}, "grace_share: 1.5; must be at most 1.0"),
         ({"reduction_factor": 1}, "reduction_factor: 1; must be at least 2"),

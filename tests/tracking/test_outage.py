@@ -13,6 +13,7 @@ from medalign.records import Cost, Progress, TrialResult, TrialSpec
 from medalign.tracking import outbox
 from medalign.tracking.location import default_artifact_root, default_uri
 from medalign.tracking.store import COMPARISON_ID, Tracker
+from tests.markers import slow
 
 EXPERIMENT = "made"
 SHARES = (0.25, 0.5, 1.0)
@@ -159,6 +160,7 @@ def expected(open_tracker: Callable[..., Tracker], uri: str, tmp_path: Path) -> 
     return held
 
 
+@slow
 @pytest.mark.parametrize("seed", range(2))
 def test_a_line_that_breaks_again_and_again_leaves_what_a_steady_one_leaves(
     open_tracker: Callable[..., Tracker], uri: str, tmp_path: Path, expected: dict[str, Any], seed: int
