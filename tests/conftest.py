@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,6 +20,10 @@ os.environ.update(
 )
 # A test must not write into the store of the person who runs it.
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+# A shell starts what runs in its background with Ctrl-C ignored, and every process started from there inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What a property holds for does not depend on how busy the machine is.
 settings.register_profile("medalign", deadline=None, suppress_health_check=[HealthCheck.too_slow])
