@@ -7,7 +7,8 @@ from typing import ClassVar, NamedTuple
 
 from medalign.data.files import Row
 from medalign.data.medquad import CITATION
-from medalign.data.record_source import RecordSource, content_id
+from medalign.data.record_source import content_id
+from medalign.data.row_source import RowSource
 from medalign.data.sources import Drop, Loaded, Service
 from medalign.records import PreferencePair, Question, Split
 
@@ -23,7 +24,7 @@ class _Judged(NamedTuple):
     answer: str
 
 
-class MedQuADJudgedSource(RecordSource):
+class MedQuADJudgedSource(RowSource):
     """For each LiveQA question the best judged answer, against those judged 1 (incorrect) or 2 (related).
 
     The question's own text is not given: the MedQuAD question that the best answer came with stands for it. The
@@ -64,9 +65,6 @@ class MedQuADJudgedSource(RecordSource):
             drops=tuple(drops),
             skipped_files=rows.skipped_files,
         )
-
-    def entries(self, row: Row, split: Split | None) -> tuple[Question, ...]:
-        raise NotImplementedError("an answer alone gives no question")
 
     def _graded(self, number: str, judged: Sequence[_Judged]) -> list[Question | PreferencePair | Drop]:
         best = max(judged, key=lambda answer: answer.judgment)

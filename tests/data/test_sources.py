@@ -20,7 +20,7 @@ from medalign.data.files import read_rows, split_files
 from medalign.data.hub import HubPart, hub_rows
 from medalign.data.medmcqa import without_option_letters
 from medalign.data.mimic_notes import sections_of
-from medalign.data.record_source import RecordSource
+from medalign.data.row_source import RowSource
 from medalign.data.sources import SERVICES, Access, Loaded
 from medalign.errors import ConfigError, DataError
 from medalign.records import KINDS, Question, Split
@@ -250,7 +250,7 @@ def test_the_hub_gives_what_files_with_the_same_records_give(
     import datasets
 
     source = SOURCES[name]
-    assert issubclass(source, RecordSource)
+    assert issubclass(source, RowSource)
     folder = next(case.location for case in CASES if case.name == name) or ""
     records: dict[Split | None, list[dict[str, object]]] = {}
     for path, split in split_files(folder, source.split_names).named:
