@@ -12,7 +12,8 @@ import pytest
 from medalign.records import Cost, Progress, TrialResult, TrialSpec
 from medalign.tracking import outbox
 from medalign.tracking.location import default_artifact_root, default_uri
-from medalign.tracking.store import COMPARISON_ID, Tracker
+from medalign.tracking.run_book import COMPARISON_ID
+from medalign.tracking.store import Tracker
 from tests.markers import slow
 
 EXPERIMENT = "made"
