@@ -32,11 +32,7 @@ from medalign.stats.equivalence import equivalence_p
 from medalign.stats.intervals import design_effect, paired_bootstrap_interval, wilson_interval
 from medalign.stats.paired import seed_averaged_difference, sign_flip_exact
 from medalign.stats.pooling import PooledMean, pool_partially
-from medalign.stats.power import (
-    exact_detectable_difference,
-    minimum_detectable_difference,
-    num_questions_needed,
-)
+from medalign.stats.power import PairedDesign, exact_detectable_difference
 from medalign.stats.ranks import rank_ranges, tie_groups
 from medalign.stats.summaries import (
     MARGIN,
@@ -430,10 +426,9 @@ def _sensitivity(pairs: Sequence[_Pair], groups_Q: IntArray) -> dict[str, Any]:
     seed_variance = float(np.mean(known)) if known else 0.0
     alpha = ALPHA / len(pairs)
     worth = len(groups_Q) / effect
+    design = PairedDesign(discordance=discordance, alpha=alpha, seed_variance=seed_variance)
     found = (
-        minimum_detectable_difference(
-            worth, discordance=discordance, alpha=alpha, seed_variance=seed_variance
-        )
+        design.detectable_difference(worth)
         if seed_variance
         else exact_detectable_difference(int(worth), discordance=discordance, alpha=alpha)
     )
@@ -446,9 +441,7 @@ def _sensitivity(pairs: Sequence[_Pair], groups_Q: IntArray) -> dict[str, Any]:
     for wanted in WANTED_DIFFERENCES:
         number, why = None, "undefined: the arms differ on fewer questions than that"
         if wanted <= discordance:
-            number = num_questions_needed(
-                wanted, discordance=discordance, alpha=alpha, seed_variance=seed_variance
-            )
+            number = design.num_questions_needed(wanted)
             why = "undefined: the variance over seeds alone hides it; more seeds are needed"
         if number is None:
             undefined[f"questions_needed for {wanted:g}"] = why

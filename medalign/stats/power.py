@@ -17,6 +17,7 @@ Duffy (1984), Asymptotic and exact power for the McNemar test, Biometrics 40 (th
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -25,34 +26,142 @@ from scipy import special, stats
 _LARGEST_NUM_QUESTIONS = 10**9
 
 
-def power(
-    num_questions: float,
-    difference: float,
-    *,
-    discordance: float,
-    alpha: float = 0.05,
-    seed_variance: float = 0.0,
-) -> float:
-    """Chance that a true difference is found, by the closed form.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairedDesign:
+    """A comparison of two arms on the same questions, by the closed form.
 
-    Args:
-        num_questions: Independent questions that both arms answer.
-        difference: True difference in accuracy, a fraction; its sign does not matter.
-        discordance: Share of questions on which one arm is right and the other wrong.
+    Attributes:
+        discordance: Share of questions on which one arm is right and the other wrong, in [0, 1].
+        wanted_power: Chance with which a true difference, or equivalence, is to be found.
+        alpha: Level of the two-sided test; of each of the two one-sided tests where equivalence is asked for.
         seed_variance: Squared standard error of the difference over training seeds, taken as known.
 
     Raises:
         ValueError: A value is out of its range.
     """
-    z_alpha, _ = _quantiles(0.5, alpha)
-    _check_shares(difference, discordance)
-    _check_variance(seed_variance)
-    if num_questions <= 0:
-        raise ValueError(f"num_questions must be above 0, got {num_questions}")
-    null = math.sqrt(discordance / num_questions + seed_variance)
-    true = math.sqrt(max(0.0, discordance - difference**2) / num_questions + seed_variance)
-    room = abs(difference) - z_alpha * null
-    return NormalDist().cdf(room / true) if true else float(room > 0)
+
+    discordance: float
+    wanted_power: float = 0.8
+    alpha: float = 0.05
+    seed_variance: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_levels(wanted_power=self.wanted_power, alpha=self.alpha)
+        if not 0 <= self.discordance <= 1:
+            raise ValueError(f"discordance must lie in [0, 1], got {self.discordance}")
+        if not 0 <= self.seed_variance < 1:
+            raise ValueError(f"seed_variance must lie in [0, 1), got {self.seed_variance}")
+
+    def power(self, num_questions: float, difference: float) -> float:
+        """Chance that a true difference is found.
+
+        Args:
+            num_questions: Independent questions that both arms answer.
+            difference: True difference in accuracy, a fraction; its sign does not matter.
+
+        Raises:
+            ValueError: A value is out of its range.
+        """
+        _check_shares(difference, self.discordance)
+        if num_questions <= 0:
+            raise ValueError(f"num_questions must be above 0, got {num_questions}")
+        null = math.sqrt(self.discordance / num_questions + self.seed_variance)
+        true = math.sqrt(max(0.0, self.discordance - difference**2) / num_questions + self.seed_variance)
+        room = abs(difference) - self._z_alpha * null
+        return NormalDist().cdf(room / true) if true else float(room > 0)
+
+    def detectable_difference(self, num_questions: float) -> float | None:
+        """Smallest true difference in accuracy that is found with the power asked for.
+
+        Args:
+            num_questions: Independent questions that both arms answer.
+
+        Returns:
+            A fraction, at most the discordance; None if even arms that disagree in one direction only are not told
+            apart.
+
+        Raises:
+            ValueError: A negative number of questions.
+        """
+        if num_questions < 0:
+            raise ValueError(f"num_questions must not be negative, got {num_questions}")
+        # Connor's equation, squared once, is quadratic in d; this is its root on the right side of the square. With
+        # v = psi + n * seed_variance: n d = z_alpha sqrt(n v) + z_beta sqrt(n (v - d^2)).
+        z_alpha, z_beta = self._z_alpha, self._z_beta
+        under_root = num_questions + z_beta**2 - z_alpha**2
+        if self.discordance == 0 or under_root < 0:
+            return None
+        variance = self.discordance + num_questions * self.seed_variance
+        root = z_alpha * math.sqrt(num_questions) + z_beta * math.sqrt(under_root)
+        difference = math.sqrt(variance) * root / (num_questions + z_beta**2)
+        return difference if difference <= self.discordance else None
+
+    def num_questions_needed(self, difference: float) -> int | None:
+        """Fewest independent questions on which a true difference is found with the power asked for.
+
+        Args:
+            difference: In accuracy, a fraction; its sign does not matter.
+
+        Returns:
+            None where the variance over seeds alone hides the difference: more seeds are needed, not more questions.
+
+        Raises:
+            ValueError: The difference is 0 or larger than the discordance.
+        """
+        if not 0 < abs(difference) <= self.discordance:
+            raise ValueError(
+                f"need 0 < |difference| <= discordance, got difference {difference}, discordance {self.discordance}"
+            )
+        if self.seed_variance:
+            return self._searched(difference)
+        spread = self._z_alpha * math.sqrt(self.discordance)
+        spread += self._z_beta * math.sqrt(self.discordance - difference**2)
+        # Rounded first, so that a difference found for n questions needs n and not n + 1.
+        return math.ceil(round((spread / difference) ** 2, 6))
+
+    def num_questions_for_equivalence(self, margin: float) -> int | None:
+        """Fewest independent questions on which two arms of equal accuracy are shown to be equivalent within a margin.
+
+        Returns:
+            None where the variance over seeds alone is too large for the margin.
+
+        Raises:
+            ValueError: The margin is out of its range, or the arms never disagree.
+
+        Source: Schuirmann (1987), J. Pharmacokinetics and Biopharmaceutics 15; Chow, Shao and Wang (2008), Sample Size
+        Calculations in Clinical Research, sec. 3.2.3: n = (z_{1 - alpha} + z_{1 - beta / 2})^2 psi / margin^2.
+        """
+        _check_levels(margin=margin)
+        if self.discordance == 0:
+            raise ValueError("discordance must be above 0, got 0")
+        normal = NormalDist()
+        spread = normal.inv_cdf(1 - self.alpha) + normal.inv_cdf((1 + self.wanted_power) / 2)
+        largest = (margin / spread) ** 2
+        if largest <= self.seed_variance:
+            return None
+        return math.ceil(round(self.discordance / (largest - self.seed_variance), 6))
+
+    def _searched(self, difference: float) -> int | None:
+        """By halving: with a variance over seeds the closed form has no handy inverse."""
+
+        def is_enough(num_questions: int) -> bool:
+            return self.power(num_questions, difference) >= self.wanted_power - 1e-12
+
+        if not is_enough(_LARGEST_NUM_QUESTIONS):
+            return None
+        low, high = 0, _LARGEST_NUM_QUESTIONS
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if is_enough(middle) else (middle, high)
+        return high
+
+    @property
+    def _z_alpha(self) -> float:
+        return NormalDist().inv_cdf(1 - self.alpha / 2)
+
+    @property
+    def _z_beta(self) -> float:
+        return NormalDist().inv_cdf(self.wanted_power)
 
 
 def exact_power(num_questions: int, difference: float, *, discordance: float, alpha: float = 0.05) -> float:
@@ -66,11 +175,38 @@ def exact_power(num_questions: int, difference: float, *, discordance: float, al
     Raises:
         ValueError: A value is out of its range.
     """
-    _quantiles(0.5, alpha)
+    _check_levels(alpha=alpha)
     _check_shares(difference, discordance)
     if num_questions < 1:
         raise ValueError(f"num_questions must be at least 1, got {num_questions}")
     return _ExactTest(num_questions, discordance, alpha).power(difference)
+
+
+def exact_detectable_difference(
+    num_questions: int, *, discordance: float, power: float = 0.8, alpha: float = 0.05
+) -> float | None:
+    """Smallest true difference that McNemar's exact test finds with the power asked for.
+
+    Returns:
+        A fraction, at most the discordance; None if even arms that disagree in one direction only are not told apart.
+
+    Raises:
+        ValueError: A value is out of its range.
+    """
+    _check_levels(power=power, alpha=alpha)
+    if not 0 <= discordance <= 1:
+        raise ValueError(f"discordance must lie in [0, 1], got {discordance}")
+    if discordance == 0 or num_questions < 1:
+        return None
+    test = _ExactTest(num_questions, discordance, alpha)
+    low, high = 0.0, discordance
+    if test.power(high) < power:
+        return None
+    while high - low > 1e-7:
+        middle = (low + high) / 2
+        is_enough = test.power(middle) >= power
+        low, high = (low, middle) if is_enough else (middle, high)
+    return high
 
 
 class _ExactTest:
@@ -93,168 +229,10 @@ class _ExactTest:
         return float(self._probability_M[is_any_M] @ found_M)
 
 
-def minimum_detectable_difference(
-    num_questions: float,
-    *,
-    discordance: float,
-    power: float = 0.8,
-    alpha: float = 0.05,
-    seed_variance: float = 0.0,
-) -> float | None:
-    """Smallest true difference in accuracy that is found with the power asked for, by the closed form.
-
-    Args:
-        num_questions: Independent questions that both arms answer.
-        discordance: Share of questions on which one arm is right and the other wrong, in [0, 1].
-        seed_variance: Squared standard error of the difference over training seeds, taken as known.
-
-    Returns:
-        A fraction, at most the discordance; None if even arms that disagree in one direction only are not told apart.
-
-    Raises:
-        ValueError: A value is out of its range.
-    """
-    z_alpha, z_beta = _quantiles(power, alpha)
-    _check_variance(seed_variance)
-    if not 0 <= discordance <= 1:
-        raise ValueError(f"discordance must lie in [0, 1], got {discordance}")
-    if num_questions < 0:
-        raise ValueError(f"num_questions must not be negative, got {num_questions}")
-    # Connor's equation, squared once, is quadratic in d; this is its root on the right side of the square. With
-    # v = psi + n * seed_variance: n d = z_alpha sqrt(n v) + z_beta sqrt(n (v - d^2)).
-    under_root = num_questions + z_beta**2 - z_alpha**2
-    if discordance == 0 or under_root < 0:
-        return None
-    variance = discordance + num_questions * seed_variance
-    root = z_alpha * math.sqrt(num_questions) + z_beta * math.sqrt(under_root)
-    difference = math.sqrt(variance) * root / (num_questions + z_beta**2)
-    return difference if difference <= discordance else None
-
-
-def exact_detectable_difference(
-    num_questions: int, *, discordance: float, power: float = 0.8, alpha: float = 0.05
-) -> float | None:
-    """Smallest true difference that McNemar's exact test finds with the power asked for.
-
-    Returns:
-        A fraction, at most the discordance; None if even arms that disagree in one direction only are not told apart.
-
-    Raises:
-        ValueError: A value is out of its range.
-    """
-    _quantiles(power, alpha)
-    if not 0 <= discordance <= 1:
-        raise ValueError(f"discordance must lie in [0, 1], got {discordance}")
-    if discordance == 0 or num_questions < 1:
-        return None
-    test = _ExactTest(num_questions, discordance, alpha)
-    low, high = 0.0, discordance
-    if test.power(high) < power:
-        return None
-    while high - low > 1e-7:
-        middle = (low + high) / 2
-        is_enough = test.power(middle) >= power
-        low, high = (low, middle) if is_enough else (middle, high)
-    return high
-
-
-def num_questions_needed(
-    difference: float,
-    *,
-    discordance: float,
-    power: float = 0.8,
-    alpha: float = 0.05,
-    seed_variance: float = 0.0,
-) -> int | None:
-    """Fewest independent questions on which a true difference is found with the power asked for, by the closed form.
-
-    Args:
-        difference: In accuracy, a fraction; its sign does not matter.
-        discordance: Share of questions on which one arm is right and the other wrong; at least the difference.
-        seed_variance: Squared standard error of the difference over training seeds, taken as known.
-
-    Returns:
-        None where the variance over seeds alone hides the difference: more seeds are needed, not more questions.
-
-    Raises:
-        ValueError: A value is out of its range, or the difference is 0 or larger than the discordance.
-    """
-    z_alpha, z_beta = _quantiles(power, alpha)
-    _check_variance(seed_variance)
-    if not 0 < abs(difference) <= discordance <= 1:
-        raise ValueError(
-            f"need 0 < |difference| <= discordance <= 1, got difference {difference}, discordance {discordance}"
-        )
-    if seed_variance:
-        return _searched(difference, discordance, power, alpha, seed_variance)
-    spread = z_alpha * math.sqrt(discordance) + z_beta * math.sqrt(discordance - difference**2)
-    # Rounded first, so that a difference found for n questions needs n and not n + 1.
-    return math.ceil(round((spread / difference) ** 2, 6))
-
-
-def num_questions_for_equivalence(
-    margin: float,
-    *,
-    discordance: float,
-    power: float = 0.8,
-    alpha: float = 0.05,
-    seed_variance: float = 0.0,
-) -> int | None:
-    """Fewest independent questions on which two arms of equal accuracy are shown to be equivalent within a margin.
-
-    Args:
-        discordance: Share of questions on which one arm is right and the other wrong, above 0.
-        alpha: Of each of the two one-sided tests.
-        seed_variance: Squared standard error of the difference over training seeds, taken as known.
-
-    Returns:
-        None where the variance over seeds alone is too large for the margin.
-
-    Raises:
-        ValueError: A value is out of its range.
-
-    Source: Schuirmann (1987), J. Pharmacokinetics and Biopharmaceutics 15; Chow, Shao and Wang (2008), Sample Size
-    Calculations in Clinical Research, sec. 3.2.3: n = (z_{1 - alpha} + z_{1 - beta / 2})^2 psi / margin^2.
-    """
-    for name, value in (("power", power), ("alpha", alpha), ("margin", margin)):
+def _check_levels(**shares: float) -> None:
+    for name, value in shares.items():
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie between 0 and 1, got {value}")
-    if not 0 < discordance <= 1:
-        raise ValueError(f"discordance must lie in (0, 1], got {discordance}")
-    _check_variance(seed_variance)
-    normal = NormalDist()
-    largest = (margin / (normal.inv_cdf(1 - alpha) + normal.inv_cdf((1 + power) / 2))) ** 2
-    if largest <= seed_variance:
-        return None
-    return math.ceil(round(discordance / (largest - seed_variance), 6))
-
-
-def _searched(
-    difference: float, discordance: float, wanted: float, alpha: float, seed_variance: float
-) -> int | None:
-    """By halving: with a variance over seeds the closed form has no handy inverse."""
-
-    def is_enough(num_questions: int) -> bool:
-        reached = power(
-            num_questions, difference, discordance=discordance, alpha=alpha, seed_variance=seed_variance
-        )
-        return reached >= wanted - 1e-12
-
-    if not is_enough(_LARGEST_NUM_QUESTIONS):
-        return None
-    low, high = 0, _LARGEST_NUM_QUESTIONS
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if is_enough(middle) else (middle, high)
-    return high
-
-
-def _quantiles(power: float, alpha: float) -> tuple[float, float]:
-    for name, value in (("power", power), ("alpha", alpha)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name} must lie between 0 and 1, got {value}")
-    normal = NormalDist()
-    return normal.inv_cdf(1 - alpha / 2), normal.inv_cdf(power)
 
 
 def _check_shares(difference: float, discordance: float) -> None:
@@ -263,8 +241,3 @@ def _check_shares(difference: float, discordance: float) -> None:
             f"need |difference| <= discordance <= 1 and discordance > 0, got difference {difference}, "
             f"discordance {discordance}"
         )
-
-
-def _check_variance(seed_variance: float) -> None:
-    if not 0 <= seed_variance < 1:
-        raise ValueError(f"seed_variance must lie in [0, 1), got {seed_variance}")

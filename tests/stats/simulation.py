@@ -23,7 +23,7 @@ from medalign.stats.equivalence import equivalence_p
 from medalign.stats.intervals import paired_bootstrap_interval
 from medalign.stats.paired import seed_averaged_difference, sign_flip_exact
 from medalign.stats.pooling import pool_partially
-from medalign.stats.power import exact_detectable_difference, exact_power, power
+from medalign.stats.power import PairedDesign, exact_detectable_difference, exact_power
 from medalign.stats.two_level import accuracy_interval, estimate_difference
 
 NUM_SIMULATIONS = 2_000
@@ -224,10 +224,8 @@ def two_level_power(world: World, num_simulations: int = NUM_SIMULATIONS, seed: 
         difference_Q = drawn.first_SQ.mean(axis=0) - drawn.second_SQ.mean(axis=0)
         discordance += float(np.mean(difference_Q**2)) / num_simulations
     seed_variance = sum((world.seed_points / 100) ** 2 / count for count in world.num_seeds if count)
-    stated = power(
-        world.num_questions, world.difference, discordance=discordance, seed_variance=seed_variance
-    )
-    return Power(num_found / num_simulations, stated)
+    design = PairedDesign(discordance=discordance, seed_variance=seed_variance)
+    return Power(num_found / num_simulations, design.power(world.num_questions, world.difference))
 
 
 def pooled_coverage(spread: float, num_simulations: int = NUM_SIMULATIONS) -> float:
@@ -322,7 +320,7 @@ def main() -> None:
         )
         row(
             f"discordance {discordance}: Connor's closed form",
-            *(power(n, d, discordance=discordance) for n, d in pairs),
+            *(PairedDesign(discordance=discordance).power(n, d) for n, d in pairs),
         )
 
     print(

@@ -9,14 +9,7 @@ import pytest
 from scipy import optimize, stats
 
 from medalign.stats.paired import mcnemar_exact
-from medalign.stats.power import (
-    exact_detectable_difference,
-    exact_power,
-    minimum_detectable_difference,
-    num_questions_for_equivalence,
-    num_questions_needed,
-    power,
-)
+from medalign.stats.power import PairedDesign, exact_detectable_difference, exact_power
 
 
 def connor(difference: float, discordance: float, power: float, alpha: float) -> float:
@@ -34,13 +27,13 @@ def test_minimum_detectable_difference_solves_connors_equation(
     expected = optimize.brentq(
         lambda d: connor(d, discordance, power, alpha) - num_questions, 1e-4, discordance, xtol=1e-12
     )
-    found = minimum_detectable_difference(num_questions, discordance=discordance, power=power, alpha=alpha)
-    assert found == pytest.approx(expected, rel=1e-8)
+    design = PairedDesign(discordance=discordance, wanted_power=power, alpha=alpha)
+    assert design.detectable_difference(num_questions) == pytest.approx(expected, rel=1e-8)
 
 
 @pytest.mark.parametrize(("num_questions", "discordance"), [(60, 0.3), (120, 0.3), (200, 0.1)])
 def test_the_exact_test_reaches_nearly_the_power_asked_for(num_questions: int, discordance: float) -> None:
-    difference = minimum_detectable_difference(num_questions, discordance=discordance)
+    difference = PairedDesign(discordance=discordance).detectable_difference(num_questions)
     assert difference is not None
     shares = [(discordance + difference) / 2, (discordance - difference) / 2, 1 - discordance]
     rng = np.random.default_rng(1)
@@ -52,48 +45,50 @@ def test_the_exact_test_reaches_nearly_the_power_asked_for(num_questions: int, d
 
 
 def test_more_questions_and_fewer_disagreements_show_smaller_differences() -> None:
-    few, many = (minimum_detectable_difference(n, discordance=0.3) for n in (100, 400))
-    steady = minimum_detectable_difference(100, discordance=0.15)
-    corrected = minimum_detectable_difference(100, discordance=0.3, alpha=0.05 / 6)
+    few, many = (PairedDesign(discordance=0.3).detectable_difference(n) for n in (100, 400))
+    steady = PairedDesign(discordance=0.15).detectable_difference(100)
+    corrected = PairedDesign(discordance=0.3, alpha=0.05 / 6).detectable_difference(100)
     assert few is not None and many is not None and steady is not None and corrected is not None
     assert many < steady < few < corrected
 
 
 def test_nothing_is_detectable_with_too_few_questions_or_without_disagreement() -> None:
-    assert minimum_detectable_difference(10, discordance=0.3) is None
-    assert minimum_detectable_difference(1, discordance=1) is None
-    assert minimum_detectable_difference(0, discordance=1) is None
-    assert minimum_detectable_difference(1000, discordance=0) is None
+    assert PairedDesign(discordance=0.3).detectable_difference(10) is None
+    assert PairedDesign(discordance=1).detectable_difference(1) is None
+    assert PairedDesign(discordance=1).detectable_difference(0) is None
+    assert PairedDesign(discordance=0).detectable_difference(1000) is None
 
 
 @pytest.mark.parametrize("num_questions", [60, 121, 997])
 def test_num_questions_needed_is_the_inverse(num_questions: int) -> None:
-    difference = minimum_detectable_difference(num_questions, discordance=0.3)
+    design = PairedDesign(discordance=0.3)
+    difference = design.detectable_difference(num_questions)
     assert difference is not None
-    assert num_questions_needed(difference, discordance=0.3) == num_questions
-    assert num_questions_needed(-difference, discordance=0.3) == num_questions
+    assert (
+        design.num_questions_needed(difference) == design.num_questions_needed(-difference) == num_questions
+    )
 
 
 def test_num_questions_needed_matches_a_sample_size_worked_by_hand() -> None:
     # (1.959964 sqrt(0.3) + 0.841621 sqrt(0.3 - 0.01))^2 / 0.01
-    assert num_questions_needed(0.1, discordance=0.3) == 234
+    assert PairedDesign(discordance=0.3).num_questions_needed(0.1) == 234
 
 
-@pytest.mark.parametrize(("difference", "discordance"), [(0, 0.3), (0.4, 0.3), (0.1, 1.2)])
+@pytest.mark.parametrize(("difference", "discordance"), [(0, 0.3), (0.4, 0.3), (0.1, 0)])
 def test_impossible_differences_are_refused(difference: float, discordance: float) -> None:
-    with pytest.raises(ValueError, match="<= discordance <= 1"):
-        num_questions_needed(difference, discordance=discordance)
+    with pytest.raises(ValueError, match=r"need 0 < \|difference\| <= discordance"):
+        PairedDesign(discordance=discordance).num_questions_needed(difference)
 
 
 def test_values_out_of_range_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"discordance must lie in \[0, 1\], got 1.5"):
-        minimum_detectable_difference(100, discordance=1.5)
+        PairedDesign(discordance=1.5)
     with pytest.raises(ValueError, match="num_questions must not be negative"):
-        minimum_detectable_difference(-1, discordance=0.5)
-    with pytest.raises(ValueError, match="power must lie between 0 and 1, got 80"):
-        minimum_detectable_difference(100, discordance=0.5, power=80)
+        PairedDesign(discordance=0.5).detectable_difference(-1)
+    with pytest.raises(ValueError, match="wanted_power must lie between 0 and 1, got 80"):
+        PairedDesign(discordance=0.5, wanted_power=80)
     with pytest.raises(ValueError, match="alpha must lie between 0 and 1"):
-        num_questions_needed(0.1, discordance=0.5, alpha=0)
+        PairedDesign(discordance=0.5, alpha=0)
 
 
 def power_written_out(num_questions: int, difference: float, discordance: float, alpha: float) -> float:
@@ -134,20 +129,20 @@ def test_the_exact_test_errs_at_most_as_often_as_it_says() -> None:
 
 def test_closed_form_of_power_is_the_inverse_of_the_detectable_difference() -> None:
     for seed_variance in (0.0, 1e-4, 4e-4):
-        difference = minimum_detectable_difference(400, discordance=0.3, seed_variance=seed_variance)
+        design = PairedDesign(discordance=0.3, seed_variance=seed_variance)
+        difference = design.detectable_difference(400)
         assert difference is not None
-        reached = power(400, difference, discordance=0.3, seed_variance=seed_variance)
-        assert reached == pytest.approx(0.8, abs=1e-9)
-        assert num_questions_needed(difference, discordance=0.3, seed_variance=seed_variance) == 400
+        assert design.power(400, difference) == pytest.approx(0.8, abs=1e-9)
+        assert design.num_questions_needed(difference) == 400
 
 
 def test_variance_over_seeds_sets_a_floor_that_no_number_of_questions_lowers() -> None:
-    assert num_questions_needed(0.02, discordance=0.3, seed_variance=1e-4) is None
-    assert num_questions_for_equivalence(0.02, discordance=0.3, seed_variance=1e-4) is None
+    design = PairedDesign(discordance=0.3, seed_variance=1e-4)
+    assert design.num_questions_needed(0.02) is None and design.num_questions_for_equivalence(0.02) is None
 
 
 def test_arms_of_equal_accuracy_are_called_equivalent_with_the_power_asked_for() -> None:
-    num_questions = num_questions_for_equivalence(0.05, discordance=0.2)
+    num_questions = PairedDesign(discordance=0.2).num_questions_for_equivalence(0.05)
     assert num_questions == math.ceil(0.2 * (stats.norm.ppf(0.95) + stats.norm.ppf(0.9)) ** 2 / 0.05**2)
     rng = np.random.default_rng(1)
     b, c, _ = rng.multinomial(num_questions, [0.1, 0.1, 0.8], 4000).T
@@ -160,9 +155,9 @@ def test_power_that_cannot_be_reckoned_is_refused() -> None:
     with pytest.raises(ValueError, match=r"need \|difference\| <= discordance"):
         exact_power(100, 0.3, discordance=0.2)
     with pytest.raises(ValueError, match="num_questions must be above 0, got 0"):
-        power(0, 0.1, discordance=0.2)
+        PairedDesign(discordance=0.2).power(0, 0.1)
     with pytest.raises(ValueError, match=r"seed_variance must lie in \[0, 1\), got -1"):
-        power(10, 0.1, discordance=0.2, seed_variance=-1)
+        PairedDesign(discordance=0.2, seed_variance=-1)
     with pytest.raises(ValueError, match="margin must lie between 0 and 1, got 2"):
-        num_questions_for_equivalence(2, discordance=0.2)
+        PairedDesign(discordance=0.2).num_questions_for_equivalence(2)
     assert exact_detectable_difference(10, discordance=0.3) is None

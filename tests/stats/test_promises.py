@@ -9,7 +9,7 @@ import pytest
 
 from medalign.records import ArmResult, Cost, Prediction
 from medalign.stats.comparison import ComparisonSummary, compare_arms
-from medalign.stats.power import exact_detectable_difference, exact_power, power
+from medalign.stats.power import PairedDesign, exact_detectable_difference, exact_power
 from tests.markers import slow
 from tests.stats import simulation
 from tests.stats.simulation import SIZES, World, draw
@@ -55,7 +55,7 @@ def test_a_planted_difference_of_ten_points_is_found_as_often_as_the_power_says(
     summaries = [compared(drawn.arms) for drawn in draw(world, NUM_COMPARISONS, 1)]
     discordance = float(np.mean([summary.discordance for summary in summaries]))
     # The true variance over three seeds with a standard deviation of one point.
-    stated = power(400, 0.1, discordance=discordance, seed_variance=0.01**2 / 3)
+    stated = PairedDesign(discordance=discordance, seed_variance=0.01**2 / 3).power(400, 0.1)
     verdicts = [summary.pairs[0].verdict for summary in summaries]
     assert stated > 0.9
     assert verdicts.count("better") / NUM_COMPARISONS >= stated - 0.02
