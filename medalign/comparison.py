@@ -295,6 +295,7 @@ class _Comparison:
             folder=str(self._folder.path),
             checkpoint_seconds=experiment.checkpoint_seconds,
             storage=storage.uri if storage else None,
+            stages=self._data.stages,
         )
         finished = self._folder.results()
         for result in finished:  # what a kill between the folder and the store left out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from medalign.data.fingerprints import stable_hash
 from medalign.errors import DataError
@@ -57,6 +58,15 @@ def replayed(questions: Sequence[Question], size: int, *, seed: int) -> list[Que
             "lower replay.share or give a larger file"
         )
     return sorted(usable, key=lambda question: stable_hash(seed, "replay", question.id))[:size]
+
+
+def stages_with_replay(stages: Sequence[int], num_general: int) -> tuple[int, ...]:
+    """How many questions each stage has, once so many general ones are `spread` among all of them."""
+    size, ends, done = sum(stages), [0], 0
+    for held in stages:
+        done += held
+        ends.append(done + sum((place + 0.5) / num_general < done / size for place in range(num_general)))
+    return tuple(end - start for start, end in pairwise(ends))
 
 
 def spread(questions: Sequence[Question], among: Sequence[Question]) -> list[Question]:

@@ -26,7 +26,7 @@ from medalign.data.drops import DropLog
 from medalign.data.fingerprints import fingerprint, stable_hash
 from medalign.data.holdout import read_holdout, write_holdout
 from medalign.data.leaks import find_leaks, refuse_leaks
-from medalign.data.mixing import in_stages, replay_size, replayed, spread
+from medalign.data.mixing import in_stages, replay_size, replayed, spread, stages_with_replay
 from medalign.data.pair_statistics import pair_statistics
 from medalign.data.preferences import build_pairs
 from medalign.data.similarity import Similarity
@@ -141,8 +141,9 @@ def prepare_data(
         refuse_leaks(splits.leaks, remedy)
     train, stages = in_stages(splits.train, settings.stages)
     if settings.replay is not None:
+        num_medical = len(train)
         train = _with_replay(train, splits, loaded[settings.replay.source], settings, seed, keep, log)
-        stages = (len(train),) if not settings.stages else (*stages[:-1], len(train) - sum(stages[:-1]))
+        stages = stages_with_replay(stages, len(train) - num_medical)
     by_split = {"train": train, "validation": splits.validation, "test": splits.test}
     leaks = find_leaks(by_split)
     refuse_leaks(leaks, "this should not happen after the drawing; please report it")

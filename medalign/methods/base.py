@@ -31,13 +31,19 @@ class TrainingData:
     Attributes:
         questions: The training questions: targets of SFT, demonstration pool of ICL.
         pairs: A preference pair for every training question, in the same order, for DPO.
+        stages: How many questions each stage of a curriculum has, in their order: what is trained goes through one
+            after the other. Empty, or one stage, for questions in any order.
         reference_logprobs: For each pair the base model's log-probabilities (nats) of the chosen and the
             rejected answer; computed when first asked for and kept for all trials of a comparison.
     """
 
     questions: tuple[Question, ...]
     pairs: tuple[PreferencePair, ...] = ()
+    stages: tuple[int, ...] = ()
     reference_logprobs: Callable[[BaseModel, Meter], tuple[tuple[float, float], ...]] | None = None
+
+    def __post_init__(self) -> None:
+        assert not self.stages or sum(self.stages) == len(self.questions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,8 @@ def make_contract(
     """
     return {
         "base": {"model": model, "precision": precision, **base_fingerprint},
-        "questions": dict(data.fingerprints),
+        "questions": dict(data.fingerprints)
+        | ({"stages": ", ".join(map(str, data.stages))} if len(data.stages) > 1 else {}),
         "prompt": _hash_of(_PROMPT_FILES),
         "decoding": {"method": "greedy, first line", "max_new_tokens": max_new_tokens},
         "scoring": {"rule": scoring, "code": _hash_of(_SCORING_FILES)},

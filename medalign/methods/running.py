@@ -62,6 +62,7 @@ class TrialJob:
     """What all trials of a comparison share; travels to every worker.
 
     Attributes:
+        stages: Number of training questions in each stage of the curriculum.
         test: Read by refits alone; a search trial never sees it.
         checkpoints: Shares of the budget, below 1, at which a search trial scores validation.
         folder: The comparison's folder, absolute.
@@ -83,6 +84,7 @@ class TrialJob:
     max_new_tokens: int = 24
     checkpoint_seconds: float | None = None
     storage: str | None = None
+    stages: tuple[int, ...] = ()
 
 
 class TrialRunner:
@@ -152,7 +154,9 @@ class _Trial:
         job, spec = self._job, self._spec
         run = MethodRun(
             base=self._base,
-            data=TrainingData(questions=job.train, pairs=job.pairs, reference_logprobs=self._reference),
+            data=TrainingData(
+                questions=job.train, pairs=job.pairs, stages=job.stages, reference_logprobs=self._reference
+            ),
             setting=spec.setting,
             seed=spec.seed,
             meter=self._meter,

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from medalign.config.disk import disk_faults
 from medalign.errors import ConfigError, MedalignError
 from medalign.methods.base import AdaptedModel, MethodRun
+from medalign.methods.curriculum import StagedOrder
 from medalign.modeling.lora import (
     attached_lora,
     lean_lora,
@@ -329,6 +330,11 @@ def _row_trainer(
 
         def _prepare_dataset(self, dataset, *args, **kwargs):  # type: ignore[no-untyped-def]
             return dataset
+
+        def _get_train_sampler(self, train_dataset=None):  # type: ignore[no-untyped-def]
+            if len(run.data.stages) < 2:
+                return super()._get_train_sampler(train_dataset)
+            return StagedOrder(run.data.stages, epochs=int(self.args.num_train_epochs), seed=run.seed)
 
         def _precompute_ref_logps(self, dataset, name, batch_size):  # type: ignore[no-untyped-def]
             return dataset

@@ -21,7 +21,7 @@ from medalign.methods.catalog import method_named
 from medalign.methods.checkpoints import NUM_KEPT, Checkpoints, is_whole, latest_step, seal
 from medalign.modeling.metering import Meter
 from medalign.records import Cost, Progress, TrialSpec
-from tests.methods.examples import make_run, mixed, tiny_base
+from tests.methods.examples import make_run, mixed, tiny_base, training_data
 
 QUESTIONS = mixed(24)
 # 10 steps. Dropout draws a random number for every weight of every step.
@@ -44,7 +44,9 @@ class Ended(NamedTuple):
 class Trial:
     """One trial on a folder; each `run` is a process of its own as far as the trial can tell."""
 
-    def __init__(self, root: Path, model: Path, method: str, **changes: Any) -> None:
+    def __init__(
+        self, root: Path, model: Path, method: str, *, stages: tuple[int, ...] = (), **changes: Any
+    ) -> None:
         self.spec = TrialSpec(
             trial_id=f"{method}-search-000", method=method, stage="search", setting=SETTING | changes, seed=11
         )
@@ -52,6 +54,7 @@ class Trial:
         self.folder = root / "checkpoints" / self.spec.trial_id
         self.reports: list[float] = []
         self._model = model
+        self._data = dataclasses.replace(training_data(QUESTIONS), stages=stages)
 
     def run(self, *, dies_at: float | None = None, every_seconds: float = 3600.0) -> Ended:
         history: list[Progress] = []
@@ -74,6 +77,7 @@ class Trial:
             self.report(history[-1])
 
         shared: dict[str, Any] = {"seed": self.spec.seed, "meter": meter, "learning_curve": curve}
+        shared["data"] = self._data
         shared |= {"checkpoint": checkpoint, "checkpoints": SHARES, "kept": kept}
         base = tiny_base(self._model)
         run = make_run(base, QUESTIONS, self.spec.setting, **shared)
@@ -125,6 +129,18 @@ def test_a_trial_that_goes_on_ends_with_the_weights_of_one_that_nobody_disturbed
     again = [share for share in SHARES if share < dies_at]
     assert disturbed.reports == [*again, *again, *(share for share in (*SHARES, 1.0) if share >= dies_at)]
     assert ended.cost.tokens_trained == undisturbed.cost.tokens_trained
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_a_trial_in_stages_goes_on_where_it_was(trial: Callable[..., Trial], method: str) -> None:
+    """Once within the first of two epochs, once within the second."""
+    undisturbed = trial(method, "undisturbed", stages=(7, 17)).run()
+    disturbed = trial(method, stages=(7, 17))
+    for dies_at in (0.5, 1.0):
+        with pytest.raises(Killed):
+            disturbed.run(dies_at=dies_at)
+    assert equal(disturbed.run(), undisturbed)
+    assert not equal(trial(method, "other", stages=(17, 7)).run(), undisturbed)
 
 
 def test_a_trial_that_dies_again_and_again_ends_the_same(

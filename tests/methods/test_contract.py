@@ -130,6 +130,13 @@ def test_what_is_given_another_value_is_what_is_named(
         assert "defaults.sft.batch_size" in found
 
 
+def test_a_curriculum_is_part_of_it_and_one_stage_is_none() -> None:
+    check_same_contract(contract(), contract(data=dataclasses.replace(prepared(), stages=(6,))))
+    staged = contract(data=dataclasses.replace(prepared(), stages=(2, 4)))
+    with pytest.raises(ContractError, match=r"\(questions\.stages: None, now 2, 4\)"):
+        check_same_contract(contract(), staged)
+
+
 def test_a_word_changed_in_one_test_question_is_a_change() -> None:
     question = mixed(3, start=9)[0]
     changed = (dataclasses.replace(question, text=f"{question.text} "), *mixed(3, start=9)[1:])

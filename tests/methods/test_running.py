@@ -107,6 +107,14 @@ def without_cost(result: TrialResult) -> TrialResult:
     return dataclasses.replace(result, cost=type(result.cost)(), history=history, shared={})
 
 
+def test_the_stages_of_the_questions_reach_the_training(job: TrialJob) -> None:
+    def curve(stages: tuple[int, ...]) -> tuple[tuple[float, float], ...]:
+        staged = dataclasses.replace(job, stages=stages, folder=f"{job.folder}/{len(stages)}-{stages[0]}")
+        return TrialRunner(staged)(spec("sft"), ignore).learning_curve
+
+    assert len({curve((3, 9)), curve((12,)), curve((9, 3))}) == 3
+
+
 @pytest.mark.parametrize("method", list(METHODS))
 class TestSearch:
     def test_it_never_looks_at_the_test_questions(self, method: str, job: TrialJob) -> None:
