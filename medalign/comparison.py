@@ -101,6 +101,7 @@ def run_comparison(
     spaces = _search_spaces(experiment)
     with _cluster(experiment):
         slots = _slots(experiment)
+        _check_overlap(experiment, slots)
         say("reading the questions and the model ...")
         data = prepared_data(experiment)
         say(_plan_text(experiment, data, slots))
@@ -278,6 +279,7 @@ class _Comparison:
 
     def _run_trials(self, tracker: Tracker) -> None:
         from medalign.modeling.base_models import absolute_name
+        from medalign.scheduling.gpu_sharing import overlapping_processes
         from medalign.scheduling.ray_tune import run_ray
 
         experiment = self._experiment
@@ -300,7 +302,8 @@ class _Comparison:
         finished = self._folder.results()
         for result in finished:  # what a kill between the folder and the store left out
             tracker.trial_finished(result, self._folder.trial_folder(result.spec.trial_id))
-        with LiveView(self._plan.num_trials, num_finished=len(finished)) as view:
+        overlap = overlapping_processes() if experiment.overlap else contextlib.nullcontext()
+        with overlap, LiveView(self._plan.num_trials, num_finished=len(finished)) as view:
             run_ray(
                 self._plan,
                 functools.partial(TrialRunner, job),
@@ -441,6 +444,26 @@ def _slots(experiment: Experiment) -> Slots:
         slots_per_trial=experiment.slots_per_trial,
         max_slots=experiment.max_slots,
     )
+
+
+def _check_overlap(experiment: Experiment, slots: Slots) -> None:
+    """Whether what `overlap` asks for can be had.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    from medalign.scheduling.gpu_sharing import find_service
+
+    if not experiment.overlap:
+        return
+    if experiment.ray_address is not None:
+        raise ConfigError(
+            "overlap: is for the GPUs of this machine; on a cluster start the service on each node before "
+            "`medalign node start`, and leave overlap out"
+        )
+    if slots.slot.kind != "gpu":
+        raise ConfigError("overlap: the slots of this machine have no GPU; leave it out")
+    find_service()
 
 
 def _stopping(experiment: Experiment) -> AshaSettings:

@@ -57,6 +57,7 @@ SETTINGS = {
     "--slot-gib": "slot_gib",
     "--slot-cores": "slot_cores",
     "--slots-per-trial": "slots_per_trial",
+    "--overlap": "overlap",
     "--results": "results_folder",
     "--tracking-uri": "tracking_uri",
     "--address": "ray_address",
@@ -202,6 +203,11 @@ def _add_machine(parser: Parser) -> None:
         ("--slots-per-trial", "N", "slots of one device that a trial takes (default: 1)"),
     ):
         group.add_argument(option, type=number_or_text, metavar=metavar, help=text)
+    group.add_argument(
+        "--overlap",
+        action="store_true",
+        help="trials on one GPU compute side by side, not in turns (NVIDIA MPS); a fault of one may end the others",
+    )
     group.add_argument(
         "--address",
         help="Ray cluster to run on: auto, HOST:PORT or ray://HOST:PORT (default: this machine alone)",

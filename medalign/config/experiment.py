@@ -185,6 +185,7 @@ class Experiment(Settings):
         slot_cores: CPU cores of a slot; None leaves it to the machine's default.
         slots_per_trial: Slots of one device that one trial takes.
         max_slots: At most so many trials at once; None uses every slot.
+        overlap: Whether trials that share a GPU of this machine compute side by side there instead of in turns.
         search_spaces: For a method the file of its search space; by default `search_spaces/METHOD.yaml`.
         results_folder: A folder for each comparison is made in it.
         tracking_uri: Of the MLflow store; None is MLFLOW_TRACKING_URI, else `mlruns/mlflow.db` here.
@@ -217,6 +218,7 @@ class Experiment(Settings):
     slot_cores: Count | None = None
     slots_per_trial: Annotated[int, Field(ge=1, le=8)] = 1
     max_slots: Count | None = None
+    overlap: bool = False
     search_spaces: Mapping[str, Name] = Field(default_factory=dict)
     results_folder: Name = "results"
     tracking_uri: Name | None = None
