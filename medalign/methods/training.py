@@ -25,6 +25,7 @@ from medalign.config.disk import disk_faults
 from medalign.errors import ConfigError, MedalignError
 from medalign.methods.base import AdaptedModel, MethodRun
 from medalign.methods.curriculum import StagedOrder
+from medalign.modeling.held_weights import held_weights
 from medalign.modeling.lora import (
     attached_lora,
     lean_lora,
@@ -77,6 +78,7 @@ class LoraSettings:
         tokens_at_once: Tokens, padding included, that go forward and backward at once; less needs less memory and
             leaves the result as it is. None is what the slot has room for.
         checkpointing: Whether activations are computed again in the backward pass; None where the slot asks for it.
+        held_gib: GPU memory for 4-bit weights that are held unpacked as well; None for what the slot has left.
         warmup_share: Share of the steps over which the learning rate rises; it then falls linearly to 0.
         max_grad_norm: The gradient is clipped to this norm.
     """
@@ -92,6 +94,7 @@ class LoraSettings:
     optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit"] = "adamw"
     tokens_at_once: int | None = None
     checkpointing: bool | None = None
+    held_gib: float | None = None
     warmup_share: float = 0.1
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
@@ -109,6 +112,7 @@ class LoraSettings:
             "optimizer": (self.optimizer in OPTIMIZERS, " or ".join(OPTIMIZERS)),
             "tokens_at_once": (self.tokens_at_once is None or self.tokens_at_once >= 1, "1 or more"),
             "checkpointing": (self.checkpointing in (True, False, None), "true or false"),
+            "held_gib": (self.held_gib is None or self.held_gib >= 0, "0 or more"),
             "warmup_share": (0 <= self.warmup_share <= 1, "within 0 and 1"),
             "weight_decay": (self.weight_decay >= 0, "0 or more"),
             "max_grad_norm": (self.max_grad_norm > 0, "above 0"),
@@ -140,14 +144,17 @@ def planned(run: MethodRun, settings: Any, rows: Sequence[Row]) -> Any:
     if not run.has_run_out:
         return decided
     tokens = max(1, (decided.tokens_at_once or 1) // 2)
-    return dataclasses.replace(decided, tokens_at_once=tokens, checkpointing=True)
+    return dataclasses.replace(decided, tokens_at_once=tokens, checkpointing=True, held_gib=0.0)
 
 
 def _planned_for_slot(run: MethodRun, settings: Any, rows: Sequence[Row]) -> Any:
     if run.base.device.type == "cpu":
         tokens = settings.tokens_at_once or CPU_TOKENS_AT_ONCE
         return dataclasses.replace(
-            settings, tokens_at_once=tokens, checkpointing=bool(settings.checkpointing)
+            settings,
+            tokens_at_once=tokens,
+            checkpointing=bool(settings.checkpointing),
+            held_gib=settings.held_gib or 0.0,
         )
     plan = plan_memory(
         run.base.shape,
@@ -158,8 +165,14 @@ def _planned_for_slot(run: MethodRun, settings: Any, rows: Sequence[Row]) -> Any
         tuning=tuning(settings),
         tokens_at_once=settings.tokens_at_once,
         checkpointing=settings.checkpointing,
+        held_gib=settings.held_gib,
     )
-    return dataclasses.replace(settings, tokens_at_once=plan.tokens_at_once, checkpointing=plan.checkpointing)
+    return dataclasses.replace(
+        settings,
+        tokens_at_once=plan.tokens_at_once,
+        checkpointing=plan.checkpointing,
+        held_gib=plan.parts.held,
+    )
 
 
 def tuning(settings: LoraSettings) -> Tuning:
@@ -188,7 +201,8 @@ def trained_adapter(
         _keep_masters_in_fp32(trainer.model)
         predictor = Predictor(run.base, run.meter, max_new_tokens=run.max_new_tokens)
         _replace_callbacks(trainer, _checkpoint_callback(run, predictor))
-        with lean_lora(trainer.model):
+        held = held_weights(run.base.model, run.base.dtype, settings.held_gib or 0.0)
+        with lean_lora(trainer.model), held:
             start = run.kept.restore() if run.kept else None
             recomputed = recomputed_activations(run.base.model, active=bool(settings.checkpointing))
             with run.meter.during("train"), recomputed, disk_faults(Path(scratch).parent):

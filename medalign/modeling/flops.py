@@ -13,8 +13,12 @@ Shape letters: B = rows, T = tokens of the longest row, P = tokens of a shared p
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from medalign.modeling.rows import last_feed_forward
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,6 +34,8 @@ class ModelShape:
         output_weights: Of the output layer.
         attention_width: Heads times head size.
         layers: With attention.
+        narrowed_frozen: Of the frozen weights those that meet only the tokens whose outputs are wanted (rows.py).
+        narrowed_trained: Of the trained weights likewise.
     """
 
     frozen_weights: int
@@ -37,6 +43,8 @@ class ModelShape:
     output_weights: int
     attention_width: int
     layers: int
+    narrowed_frozen: int = 0
+    narrowed_trained: int = 0
 
     def forward_flops(self, rows: int, width: int, *, logits: int, prefix_tokens: int = 0) -> float:
         """Of one forward pass.
@@ -48,7 +56,10 @@ class ModelShape:
             prefix_tokens: P, whose keys and values are there already.
         """
         linear = 2 * (self.frozen_weights + self.trained_weights) * rows * width
-        return float(linear + self._attention(rows, width, width + prefix_tokens) + self._output(logits))
+        spared = 2 * (self.narrowed_frozen + self.narrowed_trained) * (rows * width - logits)
+        return float(
+            linear - spared + self._attention(rows, width, width + prefix_tokens) + self._output(logits)
+        )
 
     def training_flops(self, rows: int, width: int, *, logits: int, recomputed: bool = False) -> float:
         """Of one forward and backward pass.
@@ -59,17 +70,25 @@ class ModelShape:
         Args:
             recomputed: Whether the forward pass is done a second time, as activation checkpointing does.
         """
+        if recomputed:  # then every block takes all tokens
+            whole = self._not_narrowed()
+            again = whole.forward_flops(rows, width, logits=0)
+            return again + whole.training_flops(rows, width, logits=logits)
         linear = (4 * self.frozen_weights + 6 * self.trained_weights) * rows * width
+        spared = (4 * self.narrowed_frozen + 6 * self.narrowed_trained) * (rows * width - logits)
         attention = 3 * self._attention(rows, width, width)
-        again = self.forward_flops(rows, width, logits=0) if recomputed else 0.0
-        return float(linear + attention + 2 * self._output(logits)) + again
+        return float(linear - spared + attention + 2 * self._output(logits))
 
     def generation_flops(self, rows: int, width: int, *, new_tokens: int) -> float:
         """Of greedy decoding with a key-value cache: the prompts at once, then token by token."""
-        total = self.forward_flops(rows, width, logits=rows)
+        whole = self._not_narrowed()
+        total = whole.forward_flops(rows, width, logits=rows)
         for step in range(1, new_tokens):
-            total += self.forward_flops(rows, 1, logits=rows, prefix_tokens=width + step - 1)
+            total += whole.forward_flops(rows, 1, logits=rows, prefix_tokens=width + step - 1)
         return total
+
+    def _not_narrowed(self) -> ModelShape:
+        return dataclasses.replace(self, narrowed_frozen=0, narrowed_trained=0)
 
     def _attention(self, rows: int, queries: int, keys: int) -> int:
         return 4 * self.layers * self.attention_width * rows * queries * keys
@@ -81,13 +100,9 @@ class ModelShape:
 def shape_of(model: PreTrainedModel) -> ModelShape:
     """The sizes of a model as it stands, with whatever adapter it carries."""
     output = model.get_output_embeddings()
-    frozen = trained = 0
-    for module in model.modules():
-        if module is not output and (size := _matrix_size(module)):
-            if module.weight.requires_grad:
-                trained += size
-            else:
-                frozen += size
+    frozen, trained = _matrix_sizes(m for m in model.modules() if m is not output)
+    narrowed = last_feed_forward(model)
+    narrowed_frozen, narrowed_trained = _matrix_sizes(narrowed.modules() if narrowed is not None else ())
     config = model.config.get_text_config()
     heads = int(config.num_attention_heads)
     head_size = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -97,7 +112,21 @@ def shape_of(model: PreTrainedModel) -> ModelShape:
         output_weights=_matrix_size(output) if output is not None else 0,
         attention_width=heads * int(head_size),
         layers=int(config.num_hidden_layers),
+        narrowed_frozen=narrowed_frozen,
+        narrowed_trained=narrowed_trained,
     )
+
+
+def _matrix_sizes(modules: Iterable[Any]) -> tuple[int, int]:
+    """Elements of the weight matrices of linear layers: frozen ones, and trained ones."""
+    frozen = trained = 0
+    for module in modules:
+        if size := _matrix_size(module):
+            if module.weight.requires_grad:
+                trained += size
+            else:
+                frozen += size
+    return frozen, trained
 
 
 def _matrix_size(module: Any) -> int:

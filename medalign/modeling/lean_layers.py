@@ -29,14 +29,21 @@ _NORMS = {"LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm"}
 _GATED_BLOCKS = {"LlamaMLP", "MistralMLP", "Qwen2MLP"}
 _ATTENTIONS = {"LlamaAttention", "MistralAttention", "Qwen2Attention"}
 _ROTATION = "apply_rotary_pos_emb"
+# For fewer, bitsandbytes has kernels that multiply with packed weights.
+_FEW_TOKENS = 1024
 
 
 def dense_weight(layer: Any, dtype: torch.dtype) -> torch.Tensor:
     """The weight (O, I) of a frozen linear layer, unpacked if it is quantised."""
     from transformers.pytorch_utils import Conv1D
 
+    if (held := held_copy(layer)) is not None:
+        return held.to(dtype)
     state = getattr(layer.weight, "quant_state", None)
     if state is not None:
+        if kernel := _unpacking_kernel(layer):
+            unpacked: torch.Tensor = kernel(layer.weight, state)
+            return unpacked.to(dtype)
         from bitsandbytes.functional import dequantize_4bit
 
         return dequantize_4bit(layer.weight.data.view(-1, 1), state).to(dtype)
@@ -46,6 +53,12 @@ def dense_weight(layer: Any, dtype: torch.dtype) -> torch.Tensor:
     if isinstance(layer, Conv1D):
         return layer.weight.t().to(dtype)
     return layer.weight.to(dtype)
+
+
+def held_copy(layer: Any) -> torch.Tensor | None:
+    """The unpacked weight (O, I) that a quantised layer holds for now (held_weights.py), if it does."""
+    copy: torch.Tensor | None = getattr(layer, "held_copy", None)
+    return copy
 
 
 def is_linear(layer: Any) -> bool:
@@ -59,6 +72,11 @@ def is_linear(layer: Any) -> bool:
 def is_8bit(layer: Any) -> bool:
     """Whether the layer is one of bitsandbytes' in 8 bits, whose name PEFT's adapter of it has too."""
     return type(layer).__name__ == "Linear8bitLt" and is_linear(layer)
+
+
+def is_4bit(layer: Any) -> bool:
+    """Whether the layer is one of bitsandbytes' in 4 bits, packed; an adapter's layer around it is none."""
+    return is_linear(layer) and getattr(layer.weight, "quant_state", None) is not None
 
 
 def lean_product(
@@ -91,11 +109,39 @@ def added_product(
     return flat_NO.view(result.shape)
 
 
-def _in_compute_dtype(x: torch.Tensor) -> torch.Tensor:
+def compute_dtype_of(x: torch.Tensor) -> torch.dtype:
+    """What a product with x is computed in: autocast's, where it is on."""
     import torch
 
     kind = x.device.type
-    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def _in_compute_dtype(x: torch.Tensor) -> torch.Tensor:
+    return x.to(compute_dtype_of(x))
+
+
+def frozen_product(layer: Any, call: Any, x: torch.Tensor) -> torch.Tensor:
+    """What a frozen layer gives: with its weight unpacked by us where that is quicker, else by itself.
+
+    Args:
+        call: Its own forward.
+    """
+    import torch
+
+    few = x.numel() < _FEW_TOKENS * x.shape[-1]
+    if held_copy(layer) is None and (few or _unpacking_kernel(layer) is None):
+        return call(x).to(x.dtype)
+    bias = None if layer.bias is None else layer.bias.to(x.dtype)
+    return torch.nn.functional.linear(x, dense_weight(layer, x.dtype), bias)
+
+
+def _unpacking_kernel(layer: Any) -> Any:
+    """Our kernel for a 4-bit layer's weight, or None where it does not apply."""
+    state = getattr(layer.weight, "quant_state", None)
+    if state is None or not (kernels := _kernels(layer.weight)):
+        return None
+    return kernels.unpack_nf4 if kernels.knows(state) else None
 
 
 _cached: dict[str, Any] = {}
@@ -116,13 +162,16 @@ def _make_product() -> Any:
         def forward(
             ctx: Any, x: torch.Tensor, a_RI: Any, b_OR: Any, scaling: float, layer: Any, call: Any
         ) -> torch.Tensor:
-            result = call(x).to(x.dtype)
+            result = frozen_product(layer, call, x)
             ctx.layer, ctx.scaling = layer, scaling
             if a_RI is None:
                 ctx.save_for_backward()
                 return result
-            inner_NR = x.flatten(0, -2) @ a_RI.to(x.dtype).t()
-            result.flatten(0, -2).addmm_(inner_NR, b_OR.to(x.dtype).t(), alpha=scaling)
+            ctx.masters = a_RI.dtype
+            a_RI = a_RI.to(x.dtype)
+            b_OR = torch.mul(b_OR, scaling, out=torch.empty_like(b_OR, dtype=x.dtype))  # rounded once
+            inner_NR = x.flatten(0, -2) @ a_RI.t()
+            result.flatten(0, -2).addmm_(inner_NR, b_OR.t())
             ctx.save_for_backward(x, inner_NR, a_RI, b_OR)
             return result
 
@@ -136,13 +185,16 @@ def _make_product() -> Any:
                 x_gradient = x_gradient_NI.view(*gradient.shape[:-1], -1) if wanted else None
                 return (x_gradient, *[None] * 5)
             x, inner_NR, a_RI, b_OR = saved
-            inner_gradient_NR = (gradient_NO @ b_OR.to(gradient.dtype)).mul_(ctx.scaling)
-            a_gradient_RI = (inner_gradient_NR.t() @ x.flatten(0, -2)).to(a_RI.dtype)
-            b_gradient_OR = (gradient_NO.t() @ inner_NR).to(b_OR.dtype).mul_(ctx.scaling)
+            inner_gradient_NR = gradient_NO @ b_OR
+            a_gradient_RI = (inner_gradient_NR.t() @ x.flatten(0, -2)).to(ctx.masters)
+            b_gradient_OR = torch.empty_like(b_OR)
+            torch.addmm(
+                b_gradient_OR, gradient_NO.t(), inner_NR, beta=0, alpha=ctx.scaling, out=b_gradient_OR
+            )
             if wanted:
-                x_gradient_NI.addmm_(inner_gradient_NR, a_RI.to(gradient.dtype))
+                x_gradient_NI.addmm_(inner_gradient_NR, a_RI)
                 x_gradient_NI = x_gradient_NI.view(x.shape)
-            return x_gradient_NI, a_gradient_RI, b_gradient_OR, None, None, None
+            return x_gradient_NI, a_gradient_RI, b_gradient_OR.to(ctx.masters), None, None, None
 
     return LeanProduct
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from medalign.errors import ModelError
 from medalign.modeling.base_models import BaseModel
+from medalign.modeling.joint_products import SIBLINGS, Sibling, joint_forwards
 from medalign.modeling.lean_layers import (
     added_product,
+    is_4bit,
     is_8bit,
     is_linear,
     lean_frozen,
@@ -103,13 +105,20 @@ def lean_lora(model: PeftModel) -> Iterator[None]:
     with disable_input_dtype_casting(model):
         adapted = {id(m.get_base_layer()) for m in model.modules() if isinstance(m, BaseTunerLayer)}
         for module in list(model.modules()):
-            # bitsandbytes' 8-bit product keeps its input, which nothing needs where no weight is trained.
-            if is_8bit(module) and id(module) not in adapted:
+            # bitsandbytes' 8-bit product keeps its input, which nothing needs where no weight is trained; its 4-bit one
+            # unpacks more slowly.
+            if (is_8bit(module) or is_4bit(module)) and id(module) not in adapted:
                 module.forward = lean_frozen(module)
                 changed.append(module)
             elif (forward := _lean_forward(module)) is not None:
                 module.forward = forward
                 changed.append(module)
+        for module in list(model.modules()):
+            for group in _siblings(module):
+                layers, siblings = zip(*group, strict=True)
+                for layer, forward in zip(layers, joint_forwards(siblings), strict=True):
+                    layer.forward = forward
+                    changed += [layer] if layer not in changed else []
         try:
             yield
         finally:
@@ -139,6 +148,35 @@ def _lean_forward(layer: Any) -> Callable[..., torch.Tensor] | None:
         return added_product(result, dropout(x), a.weight, b.weight, layer.scaling[name])
 
     return forward
+
+
+def _siblings(parent: Any) -> Iterator[list[tuple[Any, Sibling]]]:
+    """Groups of layers of a module that take the same input: all with a lean adapter, or all frozen without."""
+    for names in SIBLINGS:
+        layers = [getattr(parent, name, None) for name in names]
+        found = [_sibling(layer) for layer in layers]
+        if all(s is not None for s in found) and len({s.adapter is None for s in found if s}) == 1:
+            yield [(layer, s) for layer, s in zip(layers, found, strict=True) if s is not None]
+
+
+def _sibling(layer: Any) -> Sibling | None:
+    if layer is None:
+        return None
+    if is_linear(layer):
+        usual = type(layer).forward.__get__(layer)
+        trained = any(p.requires_grad for p in layer.parameters())
+        return None if trained else Sibling(layer, layer.forward, usual, None, lambda: True)
+    if _lean_forward(layer) is None:
+        return None
+    (name,) = layer.active_adapters
+    frozen, dropout = layer.get_base_layer(), layer.lora_dropout[name]
+    adapter = layer.lora_A[name].weight, layer.lora_B[name].weight, layer.scaling[name]
+
+    def is_plain() -> bool:
+        dropping = layer.training and getattr(dropout, "p", 0.0)
+        return not (dropping or layer.disable_adapters or layer.merged)
+
+    return Sibling(frozen, layer.forward, frozen, adapter, is_plain)
 
 
 @contextlib.contextmanager

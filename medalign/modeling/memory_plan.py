@@ -10,6 +10,7 @@ bytes a token, and is compared with measured peaks in docs/gpu_memory.md.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,6 +24,8 @@ GIB = 2**30
 OUTSIDE_GIB = 0.8
 # Blocks that the allocator holds and cannot use: share of the activations.
 UNUSABLE_SHARE = 0.03
+# What is left free of the slot before it is filled with weights that are held unpacked: share of the predicted peak.
+_HELD_MARGIN = 0.05
 LOGITS_AT_ONCE = 512
 BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "nf4": 0.5 + 1 / 64 + 4 / (64 * 256)}
 """Bytes a quantised weight: NF4 in blocks of 64, whose scales are themselves held in 8 bits in blocks of 256."""
@@ -85,12 +88,14 @@ class Parts(NamedTuple):
         trained: What is trained, its gradients and the optimiser's state.
         activations: What the backward pass needs of the forward pass.
         workspace: The largest passing need: logits, a feed-forward layer's gradients, an unpacked weight.
+        held: 4-bit weights that are held unpacked as well, because there is room.
     """
 
     weights: float
     trained: float
     activations: float
     workspace: float
+    held: float = 0.0
 
     @property
     def total(self) -> float:
@@ -130,6 +135,7 @@ def plan_memory(
     tuning: Tuning | None = None,
     tokens_at_once: int | None = None,
     checkpointing: bool | None = None,
+    held_gib: float | None = None,
 ) -> MemoryPlan:
     """The quickest way of cutting a step of `batch_size` of these rows that fits the slot.
 
@@ -139,6 +145,7 @@ def plan_memory(
         slot_gib: The slot as the user names it; what CUDA takes outside of torch is left free.
         tokens_at_once: Given by the user instead of chosen.
         checkpointing: Likewise.
+        held_gib: Likewise, of 4-bit weights that are held unpacked as well.
 
     Raises:
         SlotTooSmallError: Nothing fits; the message says how much would be needed.
@@ -180,7 +187,19 @@ def plan_memory(
     def cost(plan: MemoryPlan) -> tuple[float, float]:
         return _relative_seconds(plan, batch_size, longest.num_tokens, precision), plan.peak_gib
 
-    return min(fitting, key=cost)
+    chosen = min(fitting, key=cost)
+    if precision != "nf4" or tuning.magnitudes:  # PEFT's own layers unpack by themselves
+        return chosen
+    return _with_held_weights(chosen, shape, slot_gib, held_gib)
+
+
+def _with_held_weights(
+    plan: MemoryPlan, shape: ModelShape, slot_gib: float, held_gib: float | None
+) -> MemoryPlan:
+    """The plan with what is left of the slot filled with unpacked weights."""
+    room = slot_gib - OUTSIDE_GIB - plan.peak_gib * (1 + _HELD_MARGIN) if held_gib is None else held_gib
+    held = max(0.0, min(room, 2.0 * shape.layer_params / GIB))
+    return dataclasses.replace(plan, parts=plan.parts._replace(held=held))
 
 
 def _relative_seconds(plan: MemoryPlan, batch_size: int, row_tokens: int, precision: str) -> float:

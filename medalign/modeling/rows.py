@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 8  # tokens; a GPU's attention copies a mask whose rows are of another length
 # Settings by which a model changes its logits after the output layer.
+# Feed-forward layers that take each token by itself and draw no random numbers.
+_PER_TOKEN = ("LlamaMLP", "MistralMLP", "Qwen2MLP", "PhiMLP")
 _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
@@ -187,6 +189,45 @@ def _logits_only_at(model: PreTrainedModel, positions: torch.Tensor) -> Iterator
         handle.remove()
 
 
+@contextlib.contextmanager
+def _last_block_only_at(model: PreTrainedModel, positions: torch.Tensor) -> Iterator[None]:
+    """Within it, the last block's feed-forward layer computes these flat positions alone and gives 0 at the others.
+
+    Nothing looks at the others behind it. Where activations are computed again, which is after this has ended, the
+    layer is left as it is.
+    """
+    layer = last_feed_forward(model)
+    if layer is None:
+        yield
+        return
+    shapes: list[torch.Size] = []
+
+    def narrow(module: Any, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        shapes.append(args[0].shape)
+        return (args[0].flatten(0, 1)[positions][None], *args[1:])
+
+    def widen(module: Any, args: object, output: torch.Tensor) -> torch.Tensor:
+        shape = shapes.pop()
+        everywhere = output.new_zeros(shape[0] * shape[1], output.shape[-1])
+        return everywhere.index_copy(0, positions, output[0]).view(*shape[:2], -1)
+
+    handles = layer.register_forward_pre_hook(narrow), layer.register_forward_hook(widen)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def last_feed_forward(model: PreTrainedModel) -> Any:
+    """The last block's feed-forward layer, if it is of a kind that can be narrowed and is computed once."""
+    blocks = getattr(model.base_model, "layers", None)
+    if not blocks or (getattr(blocks[-1], "gradient_checkpointing", False) and blocks[-1].training):
+        return None
+    layer = getattr(blocks[-1], "mlp", None)
+    return layer if type(layer).__name__.removeprefix("Lean") in _PER_TOKEN else None
+
+
 def token_logprobs(
     model: PreTrainedModel,
     batch: RowBatch,
@@ -209,7 +250,7 @@ def token_logprobs(
     }
     if logits_at_once is not None and len(batch.sources_M) > logits_at_once and _has_plain_logits(model):
         return _logprobs_in_pieces(model, batch, inputs, logits_at_once)
-    with _logits_only_at(model, batch.sources_M):
+    with _logits_only_at(model, batch.sources_M), _last_block_only_at(model, batch.sources_M):
         logits_MV = model(**inputs).logits[0].float()
     chosen_N = logits_MV[batch.source_of_N, batch.targets_N]
     return chosen_N - logits_MV.logsumexp(dim=-1)[batch.source_of_N]
@@ -227,7 +268,7 @@ def _logprobs_in_pieces(
         logits_NV = head(hidden_NH).float()
         return logits_NV.gather(1, targets_N[:, None])[:, 0] - logits_NV.logsumexp(dim=-1)
 
-    with _hidden_at(model, batch.sources_M) as found:
+    with _hidden_at(model, batch.sources_M) as found, _last_block_only_at(model, batch.sources_M):
         model(**inputs)
     hidden_NH = found[0][batch.source_of_N]
     pieces = [
@@ -280,7 +321,8 @@ def compute_prefix(model: PreTrainedModel, tokens: Sequence[int]) -> PrefixCache
 
     cache = DynamicCache()
     tokens_1P = torch.tensor([list(tokens)], device=next(model.parameters()).device)
-    with torch.no_grad(), _logits_only_at(model, torch.tensor([len(tokens) - 1])):
+    last = torch.tensor([len(tokens) - 1], device=tokens_1P.device)
+    with torch.no_grad(), _logits_only_at(model, last), _last_block_only_at(model, last):
         model(input_ids=tokens_1P, past_key_values=cache, use_cache=True)
     layers = tuple((layer.keys, layer.values) for layer in cache.layers)
     return PrefixCache(layers=layers, num_tokens=len(tokens))

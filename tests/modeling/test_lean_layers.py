@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from medalign.modeling.base_models import BaseModel, Precision
-from medalign.modeling.lean_layers import dense_weight, lean_blocks
+from medalign.modeling.held_weights import held_weights
+from medalign.modeling.lean_layers import dense_weight, held_copy, lean_blocks
 from medalign.modeling.lora import attached_lora, lean_lora, lora_config, recomputed_activations
 from tests.markers import requires_gpu
 from tests.modeling.conftest import TinyBase
@@ -69,6 +70,51 @@ def test_the_same_holds_on_quantised_weights(tiny_base: TinyBase, precision: Pre
         assert float((lean[name] - stock[name]).norm() / stock[name].norm()) < 0.05, name
 
 
+def test_weights_that_are_held_unpacked_change_no_number_and_nothing_behind_them(tiny_base: TinyBase) -> None:
+    base = tiny_base("llama", "nf4")
+    packed = step(base, dropout=0.0, lean=True)
+    keys = list(base.model.state_dict())
+    weights = base.shape.layer_params
+    for gib, share in (
+        (1.0, 1.0),
+        (weights / 2**30, 0.5),
+        (0.0, 0.0),
+    ):  # at two bytes a weight: all, half, none
+        with held_weights(base.model, torch.bfloat16, gib) as number:
+            held = [m for m in base.model.modules() if held_copy(m) is not None]
+            assert len(held) == number
+            assert sum(held_copy(m).numel() for m in held) <= share * weights  # type: ignore[union-attr]
+            assert (number == 14) == (share == 1.0) and (number == 0) == (share == 0.0)
+    with held_weights(base.model, torch.float32, 1.0):
+        found = step(base, dropout=0.0, lean=True)
+    for name in packed:  # in fp32 on a CPU bitsandbytes multiplies in another order
+        torch.testing.assert_close(found[name], packed[name], rtol=1e-4, atol=1e-6)
+    assert list(base.model.state_dict()) == keys
+    assert not [m for m in base.model.modules() if held_copy(m) is not None or "forward" in vars(m)]
+
+
+def test_layers_with_one_input_are_one_node_whichever_is_called_first(tiny_base: TinyBase) -> None:
+    from peft import get_peft_model
+
+    base = tiny_base("llama")
+    with attached_lora(base):
+        config = lora_config(base.model, rank=4, alpha=8.0, dropout=0.0, targets="attention")
+        attention = get_peft_model(base.model, config).get_submodule("model.model.layers.0.self_attn")
+        x, y = torch.randn(2, 1, 3, 64, requires_grad=True).unbind()
+        alone = [getattr(attention, name)(z) for name, z in calls(x, y)]
+        with lean_lora(base.model):
+            found = [getattr(attention, name)(z) for name, z in calls(x, y)]
+            assert found[0].grad_fn is found[1].grad_fn is found[2].grad_fn
+            assert found[3].grad_fn is not found[4].grad_fn
+        for one, other in zip(found, alone, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def calls(x: torch.Tensor, y: torch.Tensor) -> list[tuple[str, torch.Tensor]]:
+    together = [("q_proj", x), ("k_proj", x), ("v_proj", x)]
+    return [*together, ("v_proj", x), ("k_proj", y), ("q_proj", x), ("k_proj", y), ("v_proj", x)]
+
+
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
 def test_what_is_computed_again_gives_the_same_gradients(
     tiny_base: TinyBase, architecture: Architecture
@@ -126,6 +172,13 @@ def test_kernels_compute_what_torch_does() -> None:
     torch.testing.assert_close(
         kernels.gate_backward(d, gate, up), torch.autograd.grad(expected, (gate, up), d)
     )
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    for size in (64, 4096, 64 * 12345):
+        weight = torch.randn(size // 64, 64, device="cuda", dtype=torch.bfloat16)
+        packed, state = quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
+        assert kernels.knows(state)
+        assert torch.equal(kernels.unpack_nf4(packed, state), dequantize_4bit(packed, state))
     from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
     q = torch.randn(2, 9, 6, 32, device="cuda").transpose(1, 2)

@@ -173,6 +173,7 @@ def test_more_of_anything_needs_more(shape: ModelShape = EIGHT) -> None:
             precision=precision,
             batch_size=1,
             slot_gib=999,
+            held_gib=0.0,
             tuning=Tuning(**tuning),  # type: ignore[arg-type]
         )
         return plan.peak_gib
@@ -181,6 +182,21 @@ def test_more_of_anything_needs_more(shape: ModelShape = EIGHT) -> None:
     assert peak() < peak(tokens=1024)
     assert peak(optimiser_bytes=2.0) < peak() < peak(rank=64) < peak(rank=64, targets="all_linear")
     assert peak() < peak(magnitudes=True)
+
+
+@pytest.mark.parametrize("tokens", [128, 512, 2048])
+def test_4_bit_weights_are_held_unpacked_in_what_the_slot_has_left_and_no_others(tokens: int) -> None:
+    def held(precision: str = "nf4", slot: float = 24.0, given: float | None = None) -> float:
+        plan = plan_memory(
+            EIGHT, rows(tokens), precision=precision, batch_size=8, slot_gib=slot, held_gib=given
+        )
+        assert plan.peak_gib == sum(plan.parts) <= slot - OUTSIDE_GIB
+        return plan.parts.held
+
+    assert 0 <= held() <= held(slot=40.0) <= held(slot=80.0)
+    assert held(slot=80.0) == 2 * EIGHT.layer_params / 2**30  # all of them
+    assert held(given=0.0) == held("bf16", slot=80.0) == held("int8", slot=80.0) == 0
+    assert held(given=0.25) == 0.25
 
 
 def test_weights_are_as_large_as_bitsandbytes_makes_them(tiny_base: TinyBase) -> None:
