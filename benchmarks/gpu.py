@@ -1,6 +1,6 @@
 """Speed and memory on a GPU: training, scoring and writing against plain TRL and transformers, side by side in one run.
 
-    python benchmarks/gpu.py [--only sft,dpo,icl,write,slots,peaks,equal] [--json FILE]
+    python benchmarks/gpu.py [--only sft,dpo,icl,write,optimizers,slots,peaks,equal] [--json FILE]
 
 A random model of a true shape (LLaMA-3.1-8B in NF4 by default; speed and memory do not depend on what weights are)
 in a process that may take no more than a slot of 24 GiB. Ratios are of questions or pairs a second: the work is the
@@ -37,7 +37,7 @@ PROMPT, ANSWER = 300, 100
 DEMONSTRATIONS, QUESTION, OPTION, NUM_OPTIONS = 1000, 80, 8, 4
 WRITTEN = 32
 TARGETS = {"sft": 3.5, "dpo": 2.5, "slots": 4.5, "icl": 4.0, "write": 8.0, "gpus": 1.9}
-PARTS = ("limits", "sft", "dpo", "icl", "write", "slots", "peaks", "equal")
+PARTS = ("limits", "sft", "dpo", "icl", "write", "optimizers", "slots", "peaks", "equal")
 
 
 class Report:
@@ -64,8 +64,9 @@ def main() -> None:
     describe_machine(report)
     if "limits" in parts:
         measure_limits(report)
-    if {"sft", "dpo", "icl", "write"} & set(parts):
+    if {"sft", "dpo", "icl", "write", "optimizers"} & set(parts):
         one_process(report, card.shape, given, parts)
+        plain.reset_peak()  # what it held is for the processes that follow
     if "slots" in parts:
         measure_slots(report, given)
     if "peaks" in parts:
@@ -86,6 +87,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--slot-gib", type=float, default=24.0)
     parser.add_argument("--slots", type=int, default=3, help="processes at once on each GPU")
     parser.add_argument("--gpus", type=int, default=1)
+    parser.add_argument(
+        "--sharing",
+        default="turns,overlap",
+        help="how processes share a GPU: turns, overlap (NVIDIA MPS) or both",
+    )
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--only", help=f"comma list of {', '.join(PARTS)}")
     parser.add_argument("--json", help="file for the figures, written as they come")
@@ -193,6 +199,8 @@ def one_process(report: Report, shape: ModelShape, given: argparse.Namespace, pa
         if method in parts:
             found = train(method, base, training_rows(shape, method, 8 * given.steps))
             note_steps(report, f"{method}_lean", found, method, shape)
+    if "optimizers" in parts:
+        compare_optimizers(report, base, shape)
     if "icl" in parts:
         score_leanly(report, base, icl)
     if "write" in parts:
@@ -206,6 +214,21 @@ def one_process(report: Report, shape: ModelShape, given: argparse.Namespace, pa
             answers_per_second=len(prompts) / seconds,
             tokens_per_second=len(prompts) * WRITTEN / seconds,
             peak_gib=plain.peak_gib(),
+        )
+
+
+def compare_optimizers(report: Report, base: Any, shape: ModelShape) -> None:
+    """Each optimiser for the same steps; of rank 64, for bitsandbytes keeps smaller matrices unpaged in 32 bits."""
+    losses: dict[str, list[float]] = {}
+    for name in ("adamw", "paged_adamw", "adamw_8bit", "paged_adamw_8bit"):
+        found = train("sft", base, training_rows(shape, "sft", 8 * 8), optimizer=name, lora_rank=64)
+        losses[name] = found.losses
+        report.add(
+            f"optimizer_{name}",
+            step_seconds=statistics.median(found.seconds),
+            peak_gib=found.peak_gib,
+            last_loss=found.losses[-1],
+            loss_difference=max(abs(a - b) for a, b in zip(found.losses, losses["adamw"], strict=True)),
         )
 
 
@@ -356,37 +379,49 @@ def score_leanly(report: Report, base: Any, rows: Sequence[Row]) -> None:
 
 
 def measure_slots(report: Report, given: argparse.Namespace) -> None:
-    """Processes at once, each held to its slot, each training the same."""
-    counts = [(1, given.slots)] + ([(given.gpus, given.slots)] if given.gpus > 1 else [])
-    for num_gpus, per_gpu in counts:
-        context = multiprocessing.get_context("spawn")
-        total = num_gpus * per_gpu
-        ready, results = context.Barrier(total), context.Queue()
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        processes = []
-        for number in range(total):
-            os.environ["CUDA_VISIBLE_DEVICES"] = str(number % num_gpus)
-            process = context.Process(target=slot_process, args=(ready, results, vars(given)))
-            process.start()
-            processes.append(process)
-        os.environ.pop("CUDA_VISIBLE_DEVICES")
-        if visible is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = visible
-        found = [results.get(timeout=400) for _ in processes]
-        for process in processes:
-            process.join()
-        # While all are at work: from when the last has begun until the first has ended.
-        begin, end = max(times[1] for times, _ in found), min(times[-1] for times, _ in found)
-        steps = sum(begin < moment <= end for times, _ in found for moment in times)
-        rate = steps * plain.BATCH_SIZE / (end - begin)
-        report.add(
-            f"slots_{num_gpus}x{per_gpu}",
-            rows_per_second=rate,
-            tokens_per_second=rate * (PROMPT + ANSWER),
-            tflops=rate * (PROMPT + ANSWER) * 4 * CARDS[given.model].shape.layer_params / 1e12,
-            seconds_together=end - begin,
-            peak_gib=max(peak for _, peak in found),
-        )
+    """Processes at once, each held to its slot, each training the same: in turns, and overlapping on their GPU."""
+    from medalign.errors import ConfigError
+    from medalign.scheduling.gpu_sharing import overlapping_processes
+
+    sharing = {"turns": contextlib.nullcontext, "overlap": overlapping_processes}
+    for num_gpus in sorted({1, given.gpus}):
+        for way in given.sharing.split(","):
+            name = f"slots_{num_gpus}x{given.slots}_{way}"
+            try:
+                with sharing[way]():
+                    report.add(name, **rate_of_slots(num_gpus, given))
+            except ConfigError as error:
+                report.add(name, skipped=str(error))
+
+
+def rate_of_slots(num_gpus: int, given: argparse.Namespace) -> dict[str, float]:
+    context = multiprocessing.get_context("spawn")
+    total = num_gpus * given.slots
+    ready, results = context.Barrier(total), context.Queue()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    processes = []
+    for number in range(total):
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % num_gpus)
+        process = context.Process(target=slot_process, args=(ready, results, vars(given)))
+        process.start()
+        processes.append(process)
+    os.environ.pop("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible
+    found = [results.get(timeout=400) for _ in processes]
+    for process in processes:
+        process.join()
+    # While all are at work: from when the last has begun until the first has ended.
+    begin, end = max(times[1] for times, _ in found), min(times[-1] for times, _ in found)
+    steps = sum(begin < moment <= end for times, _ in found for moment in times)
+    rate = steps * plain.BATCH_SIZE / (end - begin)
+    return {
+        "rows_per_second": rate,
+        "tokens_per_second": rate * (PROMPT + ANSWER),
+        "tflops": rate * (PROMPT + ANSWER) * 4 * CARDS[given.model].shape.layer_params / 1e12,
+        "seconds_together": end - begin,
+        "peak_gib": max(peak for _, peak in found),
+    }
 
 
 def slot_process(ready: Any, results: Any, given: dict[str, Any]) -> None:
@@ -415,26 +450,33 @@ def measure_peaks(report: Report, given: argparse.Namespace) -> None:
 
 def print_table(report: Report) -> None:
     found = report.found
-    slots = next((name for name in found if name.startswith("slots_1x")), "")
-    more_gpus = next((name for name in found if name.startswith("slots_") and name != slots), "")
+    slots = [name for name in found if name.startswith("slots_") and "rows_per_second" in found[name]]
     rows, questions, answers = "rows_per_second", "questions_per_second", "answers_per_second"
     pairs = [
         ("sft", "SFT, against batch 4 x 2", "sft_plain_4x2", "sft_lean", rows),
         ("", "SFT, against batch 8 x 1", "sft_plain", "sft_lean", rows),
         ("dpo", "DPO, against batch 4 x 2", "dpo_plain_4x2", "dpo_lean", rows),
         ("", "DPO, against batch 8 x 1", "dpo_plain", "dpo_lean", rows),
-        ("slots", "slots at once, against 4 x 2", "sft_plain_4x2", slots, rows),
-        ("", "slots at once, against 8 x 1", "sft_plain", slots, rows),
+        *[
+            (key, f"{name}, against {title}", before, name, rows)
+            for name in slots
+            for key, title, before in (("slots", "4 x 2", "sft_plain_4x2"), ("", "8 x 1", "sft_plain"))
+        ],
         ("icl", "ICL, against uncached", "icl_uncached", "icl_cached", questions),
         ("", "ICL, a sequence an option", "icl_plain", "icl_cached", questions),
         ("write", "writing, against batch 8", "write_plain", "write_lean", answers),
-        ("gpus", f"{more_gpus}, against {slots}", slots, more_gpus, rows),
+        *[
+            ("gpus", f"{more}, against {one}", one, more, rows)
+            for one in slots
+            for more in slots
+            if more > one and one.startswith("slots_1x") and more.split("_")[2] == one.split("_")[2]
+        ],
     ]
-    print(f"\n{'':<32}{'plain /s':>10}{'here /s':>10}{'ratio':>8}{'target':>8}")
+    print(f"\n{'':<40}{'plain /s':>10}{'here /s':>10}{'ratio':>8}{'target':>8}")
     for key, title, before, after, unit in pairs:
         if before in found and after in found:
             a, b = found[before][unit], found[after][unit]
-            print(f"{title:<32}{a:>10.2f}{b:>10.2f}{b / a:>8.2f}{TARGETS.get(key, ''):>8}")
+            print(f"{title:<40}{a:>10.2f}{b:>10.2f}{b / a:>8.2f}{TARGETS.get(key, ''):>8}")
     errors = [
         abs(point["error"]) for name, point in found.items() if name.startswith("peak_") and "error" in point
     ]
