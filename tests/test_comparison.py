@@ -7,7 +7,6 @@ interrupted and continued to its end; it must come out as the first.
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
 import os
@@ -15,8 +14,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -27,11 +24,10 @@ from typing import Any
 import pytest
 
 from medalign.commands import compare
-from medalign.evaluation.predictions import read_parquet
 from medalign.tracking.folder import ComparisonFolder
+from tests.sessions import ROOT, Session, answers_of, table_of
 from tests.tiny_models import make_tiny
 
-ROOT = Path(__file__).resolve().parents[1]
 MEDMCQA = ROOT / "tests" / "data" / "fixtures" / "medmcqa"
 NAME = "tiny"
 SETTINGS = (
@@ -53,75 +49,8 @@ space:
 fixed: {batch_size: 4}
 """
 METHODS = ("base", "sft", "icl", "dpo")
-# What a repeated comparison must repeat; seconds and memory may differ.
-REPEATED = (
-    "arm",
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-    "difference_to_base",
-    "p_corrected",
-    "verdict",
-)
-REPEATED += ("macro_f1", "token_f1", "tokens_trained", "validation_accuracy", "num_stopped", "best_setting")
 TRIAL_ENDED = r"\] \S+ (done|stopped early|failed)"
 TRIAL_STARTS = r"\] \S+-\d{3} starts"
-
-
-class Session:
-    """A comparison in a process of its own, in a process group of its own as from a terminal."""
-
-    def __init__(self, folder: Path, name: str, *options: str) -> None:
-        self._stdout, self._stderr = folder / f"{name}.out", folder / f"{name}.err"
-        with self._stdout.open("w") as out, self._stderr.open("w") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "medalign.compare", *options],
-                cwd=folder,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
-
-    @property
-    def out(self) -> str:
-        return self._stdout.read_text()
-
-    @property
-    def err(self) -> str:
-        return self._stderr.read_text()
-
-    @property
-    def comparison(self) -> ComparisonFolder:
-        """Its folder, once it is made."""
-        found = re.search(r"^results +(\S+);", self.out, re.MULTILINE)
-        assert found is not None, self.out + self.err
-        return ComparisonFolder(self._stdout.parent / found[1])
-
-    def wait_for(self, pattern: str) -> None:
-        for _ in range(2400):
-            if re.search(pattern, self.out):
-                return
-            assert self.process.poll() is None, self.out + self.err
-            time.sleep(0.05)
-        raise AssertionError(f"no {pattern!r} in {self.out}{self.err}")
-
-    def wait(self) -> int:
-        try:
-            return self.process.wait(timeout=180)
-        finally:
-            self.end()
-
-    def descendants(self) -> list[Any]:
-        """Every process that it has started, Ray's and theirs among them."""
-        import psutil
-
-        return psutil.Process(self.process.pid).children(recursive=True)
-
-    def end(self) -> None:
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
 
 
 @dataclass(frozen=True)
@@ -130,17 +59,14 @@ class Ended:
 
     out: str
     err: str
-    code: int
+    code: int | None
     folder: ComparisonFolder
 
     def table(self) -> list[dict[str, str]]:
-        rows = csv.DictReader((self.folder.path / "results.csv").read_text().splitlines())
-        return [{name: row[name] for name in REPEATED} for row in rows]
+        return table_of(self.folder)
 
     def answers(self) -> dict[str, Any]:
-        """Everything that was predicted, log-probabilities included, by trial."""
-        files = sorted(self.folder.path.glob("trials/*/predictions.parquet"))
-        return {file.parent.name: read_parquet(file) for file in files}
+        return answers_of(self.folder)
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +141,7 @@ class BrokenOff:
     ended: Ended
     kept: dict[str, int]
     parent_run_id: str
-    interrupted: tuple[int, str, str]
+    interrupted: tuple[int | None, str, str]
     left: tuple[list[str], list[str]]
 
 
@@ -234,17 +160,17 @@ def outliving(processes: list[Any]) -> list[str]:
 @pytest.fixture(scope="module")
 def broken_off(workplace: Path, undisturbed: Session) -> BrokenOff:
     first = Session(workplace, "killed", *SETTINGS, "--slots", "1")
-    first.wait_for(TRIAL_ENDED)
+    assert first.wait_for(lambda: first.num_lines(TRIAL_ENDED)), first.out + first.err
     time.sleep(random.Random(11).uniform(0, 1.5))
-    trials_of_first = [each for each in first.descendants() if "Slot" in each.name()]
+    trials_of_first = first.processes("Slot")
     first.process.kill()
     first.wait()
     folder = first.comparison
     kept, parent = written(folder), Store(workplace, folder.id).parent
 
     second = Session(workplace, "interrupted", "--resume", folder.id)
-    second.wait_for(TRIAL_STARTS)
-    of_second = second.descendants()
+    assert second.wait_for(lambda: second.num_lines(TRIAL_STARTS)), second.out + second.err
+    of_second = second.processes()
     os.killpg(second.process.pid, signal.SIGINT)  # as a terminal does it: to every process of the group
     code = second.wait()
     left = (outliving(trials_of_first), outliving(of_second))

@@ -5,24 +5,15 @@ Beside the comparison every optimisation step is written down, from outside of i
 
 from __future__ import annotations
 
-import csv
 import os
-import re
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from medalign.evaluation.predictions import read_parquet
 from medalign.tracking.folder import ComparisonFolder
+from tests import sessions
 from tests.tiny_models import make_tiny
 
-ROOT = Path(__file__).resolve().parents[2]
 # 12 questions in steps of 2: 60 steps a trial. Reports after a quarter, a half and the whole.
 EXPERIMENT = """\
 name: disturbed
@@ -47,18 +38,6 @@ fixed: {{batch_size: 2, epochs: 10, lora_dropout: 0.1}}
 """
 NUM_TRIALS = 7
 REPORTS = (0.25, 0.5, 1.0)
-# What a disturbed comparison must repeat; seconds and memory may differ.
-REPEATED = (
-    "arm",
-    "accuracy",
-    "accuracy_low",
-    "accuracy_high",
-    "difference_to_base",
-    "p_corrected",
-    "verdict",
-)
-REPEATED += ("macro_f1", "token_f1", "tokens_trained", "validation_accuracy", "num_stopped", "num_failed")
-REPEATED += ("best_setting",)
 
 # Loaded by every Python process of the comparison. It waits for the module of the training loop to be imported.
 TRACER = """\
@@ -122,85 +101,13 @@ class Workplace:
         return self.session(name, "--experiment", "experiment.yaml", *options)
 
 
-class Session:
-    """One process of the command, in a process group of its own as from a terminal."""
+class Session(sessions.Session):
+    """One that writes down its steps."""
 
     def __init__(self, folder: Path, name: str, steps: str, *options: str) -> None:
-        self.folder = folder
         self.steps = folder / f"{steps}.steps"
-        self._stdout, self._stderr = folder / f"{name}.out", folder / f"{name}.err"
-        paths = os.pathsep.join((str(folder / "tracer"), str(ROOT)))
-        with self._stdout.open("w") as out, self._stderr.open("w") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "medalign.compare", *options],
-                cwd=folder,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-                env={**os.environ, "PYTHONPATH": paths, "MEDALIGN_STEPS": str(self.steps)},
-            )
-
-    @property
-    def out(self) -> str:
-        return self._stdout.read_text()
-
-    @property
-    def err(self) -> str:
-        return self._stderr.read_text()
-
-    @property
-    def comparison(self) -> ComparisonFolder:
-        """Its folder, once it is made."""
-        found = re.search(r"^results +(\S+);", self.out, re.MULTILINE)
-        assert found is not None, self.out + self.err
-        return ComparisonFolder(self.folder / found[1])
-
-    @property
-    def is_running(self) -> bool:
-        return self.process.poll() is None
-
-    def processes(self, name: str) -> list[psutil.Process]:
-        """Those below the driver whose name holds the word: `Slot` for trials, `raylet`, `gcs_server`."""
-        try:
-            below = psutil.Process(self.process.pid).children(recursive=True)
-            return [each for each in below if name in _name(each)]
-        except psutil.NoSuchProcess:
-            return []
-
-    def num_lines(self, pattern: str) -> int:
-        return len(re.findall(pattern, self.out, re.MULTILINE))
-
-    def wait_for(self, condition: Any, seconds: float = 600.0) -> bool:
-        """Whether the condition came true before the session ended."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if condition():
-                return True
-            if not self.is_running:
-                return False
-            time.sleep(0.02)
-        raise AssertionError(f"nothing happens any more: {self.out}{self.err}")
-
-    def wait(self, seconds: float = 900.0) -> int | None:
-        """The exit code; None for a session that hung, which is then killed."""
-        try:
-            return self.process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            self.end()
-
-    def end(self) -> None:
-        if self.is_running:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-
-
-def _name(process: psutil.Process) -> str:
-    try:
-        return process.name()
-    except psutil.Error:
-        return ""
+        paths = os.pathsep.join((str(folder / "tracer"), str(sessions.ROOT)))
+        super().__init__(folder, name, *options, PYTHONPATH=paths, MEDALIGN_STEPS=str(self.steps))
 
 
 @dataclass(frozen=True)
@@ -213,11 +120,9 @@ class Left:
 
     @classmethod
     def of(cls, folder: ComparisonFolder) -> Left:
-        rows = csv.DictReader((folder.path / "results.csv").read_text().splitlines())
-        files = sorted(folder.path.glob("trials/*/predictions.parquet"))
         return cls(
-            table=[{name: row[name] for name in REPEATED} for row in rows],
-            answers={file.parent.name: read_parquet(file) for file in files},
+            table=sessions.table_of(folder),
+            answers=sessions.answers_of(folder),
             statuses={result.spec.trial_id: result.status for result in folder.results()},
         )
 
