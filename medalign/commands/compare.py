@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
 
 from medalign.commands.exit_codes import OK, guarded
 from medalign.commands.parsing import Parser, comma_list, number_or_text
-from medalign.errors import ConfigError
+from medalign.commands.settings import read_experiment
 
 DESCRIPTION = """\
 Does supervised fine-tuning (sft), in-context learning (icl) or direct preference optimisation (dpo) serve your
@@ -35,39 +34,6 @@ examples:
 exit codes: 0 done, 1 the comparison failed, 2 the input cannot be used, 130 interrupted
 """
 
-# The option and the setting in the experiment file that it wins over.
-SETTINGS = {
-    "--name": "name",
-    "--methods": "methods",
-    "--model": "model.name",
-    "--precision": "model.precision",
-    "--data": "data.sources",
-    "--prepared": "data.prepared",
-    "--leaks": "data.leaks",
-    "--train-size": "data.train_size",
-    "--validation-size": "data.validation_size",
-    "--test-size": "data.test_size",
-    "--trials": "trials",
-    "--seeds": "seeds",
-    "--seed": "seed",
-    "--scoring": "scoring",
-    "--equivalence-margin": "equivalence_margin",
-    "--no-early-stopping": "early_stopping",
-    "--slots": "max_slots",
-    "--slot-gib": "slot_gib",
-    "--slot-cores": "slot_cores",
-    "--slots-per-trial": "slots_per_trial",
-    "--overlap": "overlap",
-    "--results": "results_folder",
-    "--tracking-uri": "tracking_uri",
-    "--address": "ray_address",
-    "--storage-path": "storage_path",
-    "--pruner": "pruner",
-    "--budget-gpu-hours": "budget_gpu_hours",
-    "--warm-start": "warm_start",
-    "--deterministic": "deterministic",
-}
-
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "medalign compare") -> int:
     """Run one comparison.
@@ -79,15 +45,12 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "medalign compare") -
 
 
 def build_parser(prog: str) -> Parser:
-    # Defaults are written out in the help and held by the experiment file: an option that is not given is absent.
     parser = Parser(
         prog=prog,
         usage="%(prog)s [options]",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
     )
     _add_subject(parser)
     _add_budget(parser)
@@ -246,36 +209,8 @@ def _add_course(parser: Parser) -> None:
     )
 
 
-def overrides_from(given: argparse.Namespace) -> tuple[dict[str, Any], dict[str, str]]:
-    """What was given, by dotted setting; and how each of these settings is called on the command line.
-
-    Raises:
-        ConfigError: A `--search-space` that is not `METHOD=FILE`.
-    """
-    values = vars(given)
-    overrides, names = {}, {}
-    for option, setting in SETTINGS.items():
-        key = "early_stopping" if option == "--no-early-stopping" else option[2:].replace("-", "_")
-        if key in values:
-            overrides[setting], names[setting] = values[key], option
-    if "data.sources" in overrides:
-        overrides["data.sources"] = [name for text in overrides["data.sources"] for name in comma_list(text)]
-    for text in values.get("search_space", ()):
-        method, equals, file = text.partition("=")
-        if not (method and equals and file):
-            raise ConfigError(f"--search-space: '{text}'; write METHOD=FILE")
-        overrides[f"search_spaces.{method}"] = file
-        names[f"search_spaces.{method}"] = f"--search-space {method}"
-    return overrides, names
-
-
 def _compare(given: argparse.Namespace) -> int:
-    overrides, names = overrides_from(given)
-
-    # After the parse, so that --help needs neither of them.
-    from medalign.config.experiment import load_experiment
-
-    experiment = load_experiment(getattr(given, "experiment", None), overrides, option_names=names)
+    experiment = read_experiment(given, "experiment")
 
     from medalign.comparison import run_comparison
 

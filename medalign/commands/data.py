@@ -5,7 +5,6 @@ medalign data list
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
 from medalign.commands.exit_codes import OK, guarded
@@ -18,10 +17,8 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "medalign data") -> i
 
 
 def _data(prog: str, argv: Sequence[str] | None) -> int:
-    parser = Parser(
-        prog=prog, description="The sources of questions that --data can name.", allow_abbrev=False
-    )
-    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=argparse.ArgumentParser)
+    parser = Parser(prog=prog, description="The sources of questions that --data can name.")
+    actions = parser.add_subparsers(metavar="ACTION", required=True, parser_class=Parser)
     listing = "every source: what it asks, where it is had, its licence and what to cite"
     actions.add_parser("list", help=listing, description=f"Print {listing}.")
     parser.parse_args(argv)

@@ -181,8 +181,6 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         prog=prog,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--predictions",

@@ -52,7 +52,7 @@ def _node(prog: str, argv: list[str]) -> int:
 
 
 def _parser(prog: str) -> Parser:
-    parser = Parser(prog=prog, description="This machine in a Ray cluster.", allow_abbrev=False)
+    parser = Parser(prog=prog, description="This machine in a Ray cluster.")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     start = actions.add_parser(
         "start",
@@ -60,7 +60,6 @@ def _parser(prog: str) -> Parser:
         usage="%(prog)s (--head | --address HOST:PORT) [options] [-- options of ray start]",
         description=START,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     where = start.add_mutually_exclusive_group()
     where.add_argument("--head", action="store_true", help="begin a cluster")

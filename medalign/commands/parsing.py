@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from medalign.errors import ConfigError
 
@@ -12,9 +12,15 @@ from medalign.errors import ConfigError
 class Parser(argparse.ArgumentParser):
     """An argument parser whose faults are one line that names the nearest valid option.
 
+    Descriptions are printed as they stand, and an option must be written out.
+
     Raises:
         ConfigError: In place of argparse's usage text and exit.
     """
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        usual = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        super().__init__(*args, **{**usual, **settings})
 
     def error(self, message: str) -> NoReturn:
         first, _, rest = message.partition(": ")

@@ -39,7 +39,6 @@ def _parser(prog: str) -> Parser:
         "fetched or loaded: sizes come from a card or from the model's config.json.",
         epilog=f"cards: {', '.join(CARDS)}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--model", action="append", help="card, Hub id or local folder; repeat it (default: the usual ones)")

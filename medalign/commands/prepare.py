@@ -9,9 +9,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from medalign.commands.compare import overrides_from
 from medalign.commands.exit_codes import OK, guarded
 from medalign.commands.parsing import Parser, number_or_text
+from medalign.commands.settings import read_experiment
 
 DESCRIPTION = """\
 Read, clean and split the questions of an experiment, check the splits for leaks, build the preference pairs, and
@@ -39,9 +39,7 @@ def _parser(prog: str) -> Parser:
         usage="%(prog)s --config FILE [options]",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--config", metavar="FILE", help="experiment file (default: the default comparison's)"
@@ -64,15 +62,10 @@ def _parser(prog: str) -> Parser:
 
 
 def _prepare(given: argparse.Namespace) -> int:
-    overrides, names = overrides_from(given)
-
-    # After the parse, so that --help needs none of them.
-    from medalign.config.experiment import load_experiment
-    from medalign.config.locations import shown
-
-    experiment = load_experiment(getattr(given, "config", None), overrides, option_names=names)
+    experiment = read_experiment(given, "config")
 
     from medalign.comparison import tracking_uri
+    from medalign.config.locations import shown
     from medalign.data.store import write_prepared
     from medalign.preparing import prepared_data, track_data
     from medalign.reporting.data_card import write_card

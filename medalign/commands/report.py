@@ -24,12 +24,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "medalign report") ->
 
 
 def _report(prog: str, argv: Sequence[str] | None) -> int:
-    parser = Parser(
-        prog=prog,
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser(prog=prog, description=DESCRIPTION)
     parser.add_argument(
         "results", metavar="RESULTS", help="folder of one comparison, as `compare` names it at its end"
     )

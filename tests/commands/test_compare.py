@@ -11,6 +11,7 @@ import pytest
 
 from medalign import compare as way_in
 from medalign.commands import compare
+from medalign.commands.settings import SETTINGS
 from medalign.config.experiment import Experiment
 from medalign.errors import ContractError, DataError
 
@@ -84,7 +85,7 @@ def test_every_option_reaches_its_setting(recorder: Recorder) -> None:
 
 def test_every_setting_in_the_table_of_options_is_an_option() -> None:
     options = compare.build_parser("p")._option_string_actions
-    assert set(compare.SETTINGS) <= set(options)
+    assert set(SETTINGS) <= set(options)
 
 
 @pytest.mark.parametrize(

@@ -21,3 +21,8 @@ def test_every_source_is_listed_with_what_it_asks_and_its_licence(capsys: pytest
 def test_an_unknown_action_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lst"]) == 2
     assert capsys.readouterr().err.startswith("medalign: ACTION: invalid choice: 'lst'")
+
+
+def test_an_unknown_option_of_an_action_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--all"]) == 2
+    assert capsys.readouterr().err == "medalign: --all: not an option; `medalign data --help` lists them\n"
