@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 
 # Trials of a method between two looks at their scores, where the search is to be deterministic.
 GENERATION = 4
-# Share of the questions on which two arms differ, assumed where the detectable difference is stated beforehand.
-ASSUMED_DISCORDANCE = 0.3
 
 Say = Callable[[str], None]
 
@@ -522,6 +520,8 @@ def _method_plans(
 
 def _plan_text(experiment: Experiment, data: PreparedData, slots: Slots) -> str:
     """What will be run and what it can detect, before anything is spent."""
+    from medalign.stats.power import ASSUMED_DISCORDANCE
+
     num_scored = sum(question.is_scored for question in data.test)
     gpu = f" and {slots.slot.memory_gib:g} GiB of a GPU" if slots.slot.memory_gib else ""
     smallest = _detectable(data.test, 1 + len(experiment.methods))
@@ -549,7 +549,7 @@ def _plan_text(experiment: Experiment, data: PreparedData, slots: Slots) -> str:
 
 def _detectable(test: Iterable[Question], num_arms: int) -> float | None:
     """Smallest difference in accuracy that the test split can show, Bonferroni's bound of the Holm correction."""
-    from medalign.stats.power import exact_detectable_difference
+    from medalign.stats.power import ASSUMED_DISCORDANCE, exact_detectable_difference
 
     scored = sum(question.is_scored for question in test)
     num_pairs = num_arms * (num_arms - 1) // 2

@@ -60,7 +60,7 @@ class Pattern:
         num_questions: Different questions among these: an interval of the share has at most as many independent
             observations.
         expected: Share that would be found without the habit; None where that is 0.
-        examples: Confidently wrong ones first, 5 at most.
+        examples: Of different questions, confidently wrong ones first, 5 at most.
         suggestion: What to try.
     """
 
@@ -143,7 +143,11 @@ def _answers(arm: ArmResult) -> list[_Answer]:
 
 
 def _pattern(arm: str, name: str, finding: _Finding) -> Pattern:
-    shown = sorted(finding.found, key=lambda a: (-(a.confidence or 0), a.prediction.question_id, a.seed))
+    shown: dict[str, _Answer] = {}  # a question once, at its surest
+    for answer in sorted(
+        finding.found, key=lambda a: (-(a.confidence or 0), a.prediction.question_id, a.seed)
+    ):
+        shown.setdefault(answer.prediction.question_id, answer)
     return Pattern(
         arm=arm,
         name=name,
@@ -154,7 +158,7 @@ def _pattern(arm: str, name: str, finding: _Finding) -> Pattern:
         expected=finding.expected,
         examples=tuple(
             Example(a.prediction.question_id, a.seed, a.prediction.said, a.prediction.answer, a.confidence)
-            for a in shown[:MAX_EXAMPLES]
+            for a in list(shown.values())[:MAX_EXAMPLES]
         ),
         suggestion=SUGGESTIONS[name],
     )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from medalign.records import BASE
+from medalign.records import BASE, Question
 from medalign.reporting import error_rows, ledger, wording
 from medalign.reporting import rows as table_rows
 from medalign.reporting.drawing import Plot, make_looks
@@ -91,6 +91,8 @@ def _content(data: ReportData, findings: Findings, plots: Sequence[Plot]) -> Map
         "trial_rows": table_rows.trial_rows(data.trials),
         "specialty_rows": table_rows.specialty_rows(summary),
         "few": table_rows.FEW_QUESTIONS,
+        "mixed_specialties": _mixed_specialties(data),
+        "base_gap": _base_gap(arm_rows),
         "error_pairs": sorted(findings.errors.pairs, key=lambda pair: pair.second != BASE),
         "slices": [row for row in findings.slices if row["second"] == BASE and not row["undefined"]],
         "patterns": [row for row in error_rows.pattern_rows(findings.errors) if not row["undefined"]],
@@ -105,6 +107,31 @@ def _content(data: ReportData, findings: Findings, plots: Sequence[Plot]) -> Map
         "script": script,
         "script_hash": f"sha256-{digest}",
     }
+
+
+def _mixed_specialties(data: ReportData) -> list[str]:
+    """Which kinds of questions the specialties hold, where these are not all alike; else nothing."""
+    kinds: dict[str, set[str]] = {}
+    for question in data.questions.values():
+        if question.is_scored:
+            kinds.setdefault(question.specialty, set()).add(_kind_words(question))
+    if len({frozenset(held) for held in kinds.values()}) < 2:
+        return []
+    return sorted(set().union(*kinds.values()))
+
+
+def _kind_words(question: Question) -> str:
+    if question.kind == "decision":
+        return "yes, no or maybe" if "maybe" in question.options else "yes or no"
+    return f"{len(question.options)} options"
+
+
+def _base_gap(rows: Sequence[table_rows.Row]) -> float | None:
+    """Validation less test accuracy of the untouched model."""
+    for row in rows:
+        if row["arm"] == BASE and row["validation_accuracy"] is not None:
+            return float(row["validation_accuracy"] - row["accuracy"])
+    return None
 
 
 def _bars(rows: Sequence[table_rows.Row], majority: float | None) -> Mapping[str, Any]:

@@ -29,14 +29,7 @@ def explain(data: ReportData, findings: Findings, rows: Sequence[Row]) -> list[s
     sentences += _open_sentences(open_rows)
     sentences += _baseline_sentences(summary, rows)
     sentences += _confidence_sentences(findings)
-    detectable = data.stated_detectable_difference or summary.minimum_detectable_difference
-    if detectable is not None:
-        size = wording.in_hundred(detectable)
-        sentences.append(
-            f"With {summary.num_questions} questions a comparison like this finds a difference of {size} in 100 "
-            "questions four times out of five, and smaller ones less often. What it did not find may still be there."
-        )
-    return sentences
+    return sentences + _power_sentences(data.stated_detectable_difference, summary)
 
 
 def _opening(summary: ComparisonSummary, rows: Sequence[Row]) -> str:
@@ -44,7 +37,10 @@ def _opening(summary: ComparisonSummary, rows: Sequence[Row]) -> str:
         f"{_name(row['arm'])} answered {wording.percent(row['accuracy'])} of them correctly" for row in rows
     ]
     listed = ", ".join(shares[:-1]) + (" and " if len(shares) > 1 else "") + shares[-1] if shares else ""
-    return f"Every arm was asked the same {summary.num_questions} test questions, none seen in training: {listed}."
+    return (
+        f"Every arm was asked the same {summary.num_questions} test questions, none of them used for training or to "
+        f"choose a setting: {listed}."
+    )
 
 
 def _against_base(row: Row, margin: float) -> str:
@@ -103,16 +99,44 @@ def _baseline_sentences(summary: ComparisonSummary, rows: Sequence[Row]) -> list
 
 def _confidence_sentences(findings: Findings) -> list[str]:
     """For which arms a stated probability must not be read as one."""
-    overconfident = [
-        f"{_name(item.arm)} ({item.mean_confidence:.0%} sure on average, {item.accuracy:.0%} right)"
-        for item in findings.reliability
-        if item.mean_confidence - item.accuracy > 0.1
-    ]
+    highest = {arm.arm: arm.accuracy_interval.high for arm in findings.summary.arms}
+    overconfident = [item for item in findings.reliability if item.mean_confidence > highest[item.arm]]
     if not overconfident:
         return []
-    return [
-        f"Surer than they should be, so that their confidence must not be trusted: {', '.join(overconfident)}."
-    ]
+    listed = ", ".join(
+        f"{_name(item.arm)} ({item.mean_confidence:.0%} sure on average, {item.accuracy:.0%} right)"
+        for item in overconfident
+    )
+    others = [_name(item.arm) for item in findings.reliability if item not in overconfident]
+    unproven = (
+        f" That the confidence of {' or '.join(others)} may be trusted is not shown by that."
+        if others
+        else ""
+    )
+    return [f"Surer than they should be, so that their confidence must not be trusted: {listed}.{unproven}"]
+
+
+def _power_sentences(stated: float | None, summary: ComparisonSummary) -> list[str]:
+    """Which differences the test could find: as reckoned before it began, and with what was then seen."""
+    from medalign.stats.power import ASSUMED_DISCORDANCE
+
+    seen = summary.minimum_detectable_difference
+    sentences = []
+    if stated is not None:
+        sentences.append(
+            f"Before it began, {summary.num_questions} questions were reckoned to show a difference of "
+            f"{wording.in_hundred(stated)} in 100 questions four times out of five, between two arms that differ on "
+            f"{ASSUMED_DISCORDANCE:.0%} of them."
+        )
+    as_seen = "As much as the arms, and the seeds of their training, were then seen to differ,"
+    if seen is not None:
+        sentences.append(
+            f"{as_seen} {summary.num_questions} questions show one of {wording.in_hundred(seen)} in 100 four times out "
+            "of five, and smaller ones less often. What was not found may still be there."
+        )
+    elif summary.discordance > 0:
+        sentences.append(f"{as_seen} {summary.num_questions} questions show none so reliably, however large.")
+    return [" ".join(sentences)] if sentences else []
 
 
 def _name(arm: str) -> str:

@@ -23,6 +23,8 @@ from statistics import NormalDist
 import numpy as np
 from scipy import special, stats
 
+# Share of the questions on which two arms differ, assumed where a detectable difference is stated beforehand.
+ASSUMED_DISCORDANCE = 0.3
 _LARGEST_NUM_QUESTIONS = 10**9
 
 

@@ -161,3 +161,10 @@ def test_examples_are_the_most_confident_five() -> None:
     found = patterns(answers)["label_bias"]
     assert [example.question_id for example in found.examples] == ["7", "6", "5", "4", "3"]
     assert found.examples[0].confidence == pytest.approx(1, abs=0.01)
+
+
+def test_examples_are_of_different_questions_though_every_seed_has_the_habit() -> None:
+    answers = [take(decision(str(index), "yes"), 1, sure=1.0 + index) for index in range(3)]
+    found = patterns(answers, answers)["label_bias"]
+    assert found.num_found == 6
+    assert [example.question_id for example in found.examples] == ["2", "1", "0"]

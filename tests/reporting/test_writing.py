@@ -208,3 +208,62 @@ def test_words_claim_a_difference_that_the_corrected_test_shows():
     sentences = " ".join(explain(data, derive(data, summary, arms), arm_rows(summary, arms)))
     assert "sft is better than the untouched model" in sentences
     assert "clearly above it: sft." in sentences
+
+
+def test_words_name_the_arms_that_are_surer_than_their_accuracy_allows():
+    questions = samples.make_questions()
+    arms = samples.make_arms(questions, {"base": 0.1, "sft": 0.95})
+    summary = compare(arms)
+    data = samples.make_data(questions)
+    (sentence,) = (
+        text
+        for text in explain(data, derive(data, summary, arms), arm_rows(summary, arms))
+        if text.startswith("Surer than they should be")
+    )
+    assert "the untouched model (" in sentence and "sft (" not in sentence
+    assert sentence.endswith("That the confidence of sft may be trusted is not shown by that.")
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (0.123, "questions show one of 12.3 in 100 four times out of five"),
+        (None, "questions show none so reliably"),
+    ],
+)
+def test_words_tell_the_difference_reckoned_beforehand_from_the_one_seen(seen, said):
+    questions = samples.make_questions()
+    arms = samples.make_arms(questions)
+    summary = dataclasses.replace(compare(arms), minimum_detectable_difference=seen)
+    data = samples.make_data(questions)
+    sentences = " ".join(explain(data, derive(data, summary, arms), arm_rows(summary, arms)))
+    assert "show a difference of 17.1 in 100 questions" in sentences and "differ on 30% of them" in sentences
+    assert said in sentences
+
+
+def test_page_warns_where_specialties_hold_questions_of_different_kinds(page, tmp_path):
+    warning = "The specialties hold questions of different kinds"
+    assert f"{warning} (2 options; 4 options; yes, no or maybe)" in page.text
+    choices = [question for question in samples.make_questions() if len(question.options) == 4]
+    arms = samples.make_arms(choices)
+    write_report(tmp_path / "alike", samples.make_data(choices), compare(arms), arms)
+    assert warning not in (tmp_path / "alike" / "report.html").read_text(encoding="utf-8")
+
+
+def test_page_says_every_caveat_of_its_recommendations(page):
+    from medalign.reporting.recommendations import CAVEATS
+
+    assert all(caveat in page.text for caveat in CAVEATS)
+
+
+def test_page_shows_what_the_split_alone_does_beside_the_winners_curse(tmp_path):
+    questions = samples.make_questions()
+    arms = [
+        dataclasses.replace(arm, validation_score=0.6) if arm.arm == "base" else arm
+        for arm in samples.make_arms(questions)
+    ]
+    summary = compare(arms)
+    write_report(tmp_path / "gap", samples.make_data(questions), summary, arms)
+    (accuracy,) = (arm.accuracy for arm in summary.arms if arm.arm == "base")
+    text = Page((tmp_path / "gap" / "report.html").read_text(encoding="utf-8")).text
+    assert f"shows the second alone: {100 * (0.6 - accuracy):+.1f} points" in text
