@@ -28,8 +28,8 @@ from medalign.methods.checkpoints import latest_step
 from medalign.methods.contract import LIBRARIES, check_same_contract, make_contract
 from medalign.methods.readiness import Readiness, make_marker
 from medalign.methods.running import TrialJob, TrialRunner
-from medalign.preparing import log_datasets, prepared_data
-from medalign.records import BASE, ArmResult, Progress, Question, TrialResult, TrialSpec
+from medalign.preparing import log_datasets, pairs_cost, prepared_data, with_sampled_answers
+from medalign.records import BASE, ArmResult, Cost, Progress, Question, TrialResult, TrialSpec
 from medalign.reporting.live import LiveView
 from medalign.scheduling.early_stopping import AshaSettings, WilcoxonSettings
 from medalign.scheduling.planning import MethodPlan, Plan
@@ -98,16 +98,17 @@ def run_comparison(
     experiment = _without_secrets(experiment)
     spaces = _search_spaces(experiment)
     with _cluster(experiment):
-        slots = _slots(experiment)
+        slots = slots_of(experiment)
         _check_overlap(experiment, slots)
         say("reading the questions and the model ...")
         data = prepared_data(experiment)
         say(_plan_text(experiment, data, slots))
         if dry_run:
             return None
-        contract = _contract(experiment, data)
         uri = tracking_uri(experiment)
         check_store(uri, default_artifact_root(uri))  # before a folder is made that could only stay empty
+        data = with_sampled_answers(experiment, data, lambda: slots, say)
+        contract = _contract(experiment, data)
         warm_start = _warm_start(experiment, folder, contract)
         if folder is None:
             folder = ComparisonFolder.create(experiment, redacted(_command()))
@@ -228,7 +229,7 @@ class _Comparison:
         self._data = data
         self._contract = contract
         self._plan = Plan(
-            _method_plans(experiment, spaces, warm_start),
+            _method_plans(experiment, spaces, warm_start, pairs_cost(data)),
             folder.path,
             num_slots=slots.num_slots,
             finished=folder.results(),
@@ -296,6 +297,7 @@ class _Comparison:
             checkpoint_seconds=experiment.checkpoint_seconds,
             storage=storage.uri if storage else None,
             stages=self._data.stages,
+            pairs_cost=pairs_cost(self._data),
         )
         finished = self._folder.results()
         for result in finished:  # what a kill between the folder and the store left out
@@ -425,7 +427,7 @@ def _search_spaces(experiment: Experiment) -> dict[str, SearchSpace]:
     return spaces
 
 
-def _slots(experiment: Experiment) -> Slots:
+def slots_of(experiment: Experiment) -> Slots:
     """The slots of this machine, or those of the cluster to which it is connected."""
     from medalign.scheduling.cluster import offered_slots
 
@@ -489,10 +491,18 @@ def _contract(experiment: Experiment, data: PreparedData) -> dict[str, Any]:
 
 
 def _method_plans(
-    experiment: Experiment, spaces: Mapping[str, SearchSpace], warm_start: WarmStart | None = None
+    experiment: Experiment,
+    spaces: Mapping[str, SearchSpace],
+    warm_start: WarmStart | None = None,
+    paid_for_pairs: Cost | None = None,
 ) -> list[MethodPlan]:
-    """The base and every method, the longest trials first, so that slots are full to the end."""
+    """The base and every method, the longest trials first, so that slots are full to the end.
+
+    Args:
+        paid_for_pairs: What a method that learns from pairs has spent of its budget already.
+    """
     budget_seconds = None
+    spent = paid_for_pairs.wall_seconds if paid_for_pairs else 0.0
     if experiment.budget_gpu_hours is not None:
         slot_seconds = 3600 * experiment.budget_gpu_hours / len(experiment.methods)
         budget_seconds = slot_seconds / experiment.slots_per_trial
@@ -511,7 +521,9 @@ def _method_plans(
             earlier=known_trials(earlier[name], spaces[name])
             if warm_start is not None and warm_start.is_comparable
             else (),
-            budget_seconds=budget_seconds,
+            budget_seconds=max(0.0, budget_seconds - spent)
+            if budget_seconds is not None and METHODS[name].learns_from_pairs
+            else budget_seconds,
         )
         for name in searching
     ]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medalign.config.experiment import Experiment
 from medalign.errors import DataError, StorageError
+from medalign.methods.catalog import METHODS
 from medalign.methods.running import TrialJob
-from medalign.records import Question
+from medalign.records import Cost, Question
 
 if TYPE_CHECKING:
     from medalign.data.preparation import PreparedData
+    from medalign.scheduling.slots import Slots
     from medalign.tracking.store import Tracker
 
 
@@ -35,6 +39,93 @@ def prepared_data(experiment: Experiment) -> PreparedData:
                 "from; add a source with choice or decision questions"
             )
     return data
+
+
+def with_sampled_answers(
+    experiment: Experiment, data: PreparedData, slots: Callable[[], Slots], say: Callable[[str], None]
+) -> PreparedData:
+    """The data with wrong answers of the base model's own in its pairs, where there are only weaker ones.
+
+    They are written once and kept. A prepared folder keeps the pairs that it has.
+
+    Args:
+        slots: In one of them the model writes; asked for only then.
+        say: Told before it does.
+
+    Raises:
+        MedalignError: The model cannot be loaded, or its process has died.
+    """
+    from medalign.data.sampled_pairs import questions_to_sample
+    from medalign.data.store import cached, derived_key
+    from medalign.modeling.base_models import fingerprint_folder, resolve_folder
+
+    number, asked = experiment.data.sampled_answers, questions_to_sample(data)
+    if experiment.data.prepared or not number or not asked or not learners_from_pairs(experiment):
+        return data
+    key = derived_key(
+        data,
+        number=number,
+        temperature=experiment.data.sampling_temperature,
+        seed=experiment.seed,
+        precision=experiment.model.precision,
+        base=fingerprint_folder(resolve_folder(experiment.model.name)),
+        code=_digest_of_modules(),
+    )
+
+    def make() -> PreparedData:
+        say(f"writing {number} answer(s) to each of {len(asked)} question(s), for preference pairs ...")
+        return _with_pairs_of_samples(experiment, data, asked, slots())
+
+    return cached(key, make)
+
+
+def learners_from_pairs(experiment: Experiment) -> list[str]:
+    """The methods of an experiment that train on preference pairs."""
+    return [name for name in experiment.methods if METHODS[name].learns_from_pairs]
+
+
+def pairs_cost(data: PreparedData) -> Cost | None:
+    """What was spent on the pairs before any trial; None where no model was asked."""
+    held = data.card.get("sampled_answers")
+    return Cost(**held["cost"]) if held else None
+
+
+def _with_pairs_of_samples(
+    experiment: Experiment, data: PreparedData, asked: Sequence[Question], slots: Slots
+) -> PreparedData:
+    from medalign.data.sampled_pairs import with_sampled_pairs
+    from medalign.evaluation.metrics import token_f1
+    from medalign.evaluation.patterns import is_refusal
+    from medalign.modeling.base_models import absolute_name
+    from medalign.modeling.sampling import load_and_sample
+    from medalign.scheduling.slot_task import run_in_slot
+
+    settings = experiment.data
+    work = functools.partial(
+        load_and_sample,
+        absolute_name(experiment.model.name),
+        experiment.model.precision,
+        asked,
+        number=settings.sampled_answers,
+        temperature=settings.sampling_temperature,
+        seed=experiment.seed,
+    )
+    written = run_in_slot(work, slots, address=experiment.ray_address)
+    about = {
+        "model": experiment.model.name,
+        "answers_each": settings.sampled_answers,
+        "temperature": settings.sampling_temperature,
+        "cost": dataclasses.asdict(written.cost),
+    }
+    return with_sampled_pairs(data, written.texts, token_f1, is_refusal, seed=experiment.seed, about=about)
+
+
+def _digest_of_modules() -> str:
+    """Of the code outside of the data layer that decides what is written and how it is graded."""
+    here = Path(__file__).resolve().parent
+    files = [here / "modeling" / name for name in ("sampling.py", "predictor.py", "chat.py")]
+    files += [here / "evaluation" / name for name in ("metrics.py", "patterns.py")]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def track_data(experiment: Experiment, data: PreparedData, files: Iterable[Path], uri: str) -> str:

@@ -83,8 +83,9 @@ class PreferencePair:
         question_id: The training question that both answer.
         chosen: The right answer, with the rationale where the question has one.
         rejected: A wrong answer in the same form and of like length.
-        origin: How the rejected answer was made (`option`, `decision`, `distractor`, `other_answer`;
-            `ready` for a pair that a file gave, `graded` for two answers that people judged).
+        origin: How the rejected answer was made (`option`, `decision`, `distractor`, `other_answer`; `sampled`
+            where the base model wrote it; `ready` for a pair that a file gave, `graded` for two answers that
+            people judged).
     """
 
     question_id: str

@@ -64,13 +64,15 @@ def _parser(prog: str) -> Parser:
 def _prepare(given: argparse.Namespace) -> int:
     experiment = read_experiment(given, "config")
 
-    from medalign.comparison import tracking_uri
+    from medalign.comparison import say, slots_of, tracking_uri
     from medalign.config.locations import shown
     from medalign.data.store import write_prepared
-    from medalign.preparing import prepared_data, track_data
+    from medalign.preparing import prepared_data, track_data, with_sampled_answers
     from medalign.reporting.data_card import write_card
 
     data = prepared_data(experiment)
+    here = experiment.model_copy(update={"ray_address": None})
+    data = with_sampled_answers(here, data, lambda: slots_of(here), say)
     folder = Path(given.out or Path("prepared") / experiment.name)
     write_prepared(data, folder)
     page = write_card(folder, experiment.name, data.card)

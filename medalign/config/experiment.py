@@ -98,6 +98,9 @@ class DataSettings(Settings):
         stages: A curriculum: the sources of each stage, or `source/specialty`.
         leaks: Whether a training question that nearly repeats a test or validation question is left out and
             counted (`drop`) or nothing is prepared (`refuse`).
+        sampled_answers: How many answers the base model itself writes to a training question whose pair would
+            otherwise reject the answer to another question; the wrong one closest in length is rejected. 0 writes none.
+        sampling_temperature: At which it writes them.
         max_prompt_tokens: Longer questions are left out, for all methods alike; None keeps what fits the model.
     """
 
@@ -116,6 +119,8 @@ class DataSettings(Settings):
     replay: Replay | None = None
     augment: Augment = Field(default_factory=Augment)
     leaks: Literal["drop", "refuse"] = "drop"
+    sampled_answers: Annotated[int, Field(ge=0, le=32)] = 4
+    sampling_temperature: Annotated[float, Field(gt=0, le=2)] = 0.7
     max_prompt_tokens: Count | None = None
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ neither length nor style tells the two apart and DPO has to learn what is right.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -18,7 +19,27 @@ from medalign.records import PreferencePair, Question
 # A written answer that shares less than this with the reference counts as wrong.
 LARGEST_GRADE_OF_WRONG = 0.5
 
+# An answer that the model wrote may be so many times as long as the reference, or as short, to be rejected for it.
+LIKE_LENGTH = 1.25
+# How a pair is called that rejects the answer to another question.
+OTHER_ANSWER = "other_answer"
+
 Grade = Callable[[str, str], float]
+Refuses = Callable[[str], bool]
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
+
+
+class SamplePairs(NamedTuple):
+    """Pairs of samples, and how many questions gave none.
+
+    Attributes:
+        num_all_good: Of these the model answered well, or not at all, each time.
+        num_of_other_length: To these no wrong answer was of like length.
+    """
+
+    pairs: list[PreferencePair]
+    num_all_good: int
+    num_of_other_length: int
 
 
 class _Wrong(NamedTuple):
@@ -72,34 +93,73 @@ def build_pairs(
 
 
 def pairs_from_samples(
-    questions: Sequence[Question], samples: Sequence[Sequence[str]], grade: Grade, *, seed: int
-) -> list[PreferencePair]:
+    questions: Sequence[Question],
+    samples: Sequence[Sequence[str]],
+    grade: Grade,
+    refuses: Refuses,
+    *,
+    seed: int,
+) -> SamplePairs:
     """Pairs whose rejected answer the model itself wrote: what it would say, and should not.
 
-    Of the samples that are graded as wrong the one closest in length to the reference is rejected (origin
-    `sampled`). A question gives no pair if the model answered it well each time.
+    An answer is wrong if it is graded below `LARGEST_GRADE_OF_WRONG` against the reference and its aliases; to a
+    question that asks for harm, if it does not refuse. It is cut at the end of a sentence so that its length
+    comes closest to the reference's, and used if it then is within `LIKE_LENGTH` of it: a model that breaks
+    off early would otherwise teach that the longer answer is right. Of several, one is taken that evens
+    out how often the right answer is the longer of the two, and of these the closest in length (origin `sampled`).
 
     Args:
         questions: Free-text questions.
         samples: For each question what the model wrote.
         grade: How much of the reference an answer holds, from 0 to 1, e.g. token F1.
+        refuses: Whether an answer declines.
     """
-    pairs = []
+    found = SamplePairs([], 0, 0)
+    num_longer = 0
     for question, written in zip(questions, samples, strict=True):
-        references = (question.answer, *question.aliases)
-        wrong = [
-            text
-            for text in dict.fromkeys(written)
-            if text.strip() and max(grade(text, right) for right in references) < LARGEST_GRADE_OF_WRONG
+        wrong = [text for text in dict.fromkeys(written) if _is_wrong(question, text, grade, refuses)]
+        if not wrong:
+            found = found._replace(num_all_good=found.num_all_good + 1)
+            continue
+        cuts = [cut for text in wrong for cut in _cuts(text, question.answer)]
+        alike = [
+            cut
+            for cut in dict.fromkeys(cuts)
+            if _is_of_like_length(cut, question.answer) and _is_wrong(question, cut, grade, refuses)
         ]
-        if wrong:
-            rejected = _closest(question, wrong, 0, seed)
-            pairs.append(
-                PreferencePair(
-                    question_id=question.id, chosen=question.answer, rejected=rejected, origin="sampled"
-                )
+        if not alike:
+            found = found._replace(num_of_other_length=found.num_of_other_length + 1)
+            continue
+        evening = [cut for cut in alike if (len(question.answer) - len(cut)) * num_longer < 0]
+        rejected = _closest(question, evening or alike, num_longer, seed)
+        num_longer += (len(question.answer) > len(rejected)) - (len(question.answer) < len(rejected))
+        found.pairs.append(
+            PreferencePair(
+                question_id=question.id, chosen=question.answer, rejected=rejected, origin="sampled"
             )
-    return pairs
+        )
+    return found
+
+
+def _is_wrong(question: Question, text: str, grade: Grade, refuses: Refuses) -> bool:
+    if not text.strip():
+        return False
+    if question.is_harmful:
+        return not refuses(text)
+    references = (question.answer, *question.aliases)
+    return max(grade(text, right) for right in references) < LARGEST_GRADE_OF_WRONG
+
+
+def _cuts(text: str, reference: str) -> list[str]:
+    """The text up to each end of a sentence, so that none is broken off; the mark itself as the reference has it."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    if _SENTENCE_END.search(reference[-1:]):
+        return [text[:end] for end in ends]
+    return [text[: end - 1] for end in ends] or [text]
+
+
+def _is_of_like_length(text: str, reference: str) -> bool:
+    return 1 / LIKE_LENGTH <= len(text) / max(1, len(reference)) <= LIKE_LENGTH
 
 
 def _closest_ready(pairs: Iterable[PreferencePair], seed: int) -> dict[str, PreferencePair]:
@@ -125,7 +185,7 @@ def _candidates(question: Question, written: Sequence[Question]) -> tuple[list[s
     same = [other.answer for other in written if other.specialty == question.specialty]
     for answers in (same, [other.answer for other in written]):
         if others := _other_than(question.answer, answers):
-            return others, "other_answer"
+            return others, OTHER_ANSWER
     raise DataError(
         f"data: no wrong answer to {question.id} for a preference pair; "
         "give distractors, or more free-text questions with other answers"

@@ -113,7 +113,6 @@ def prepare_data(
     keep: Keep | None = None,
     count_tokens: CountTokens | None = None,
     baseline: Baseline | None = None,
-    more_pairs: Callable[[Sequence[Question]], Iterable[PreferencePair]] | None = None,
 ) -> PreparedData:
     """Cleans and splits what the sources gave, mixes the training questions, and builds the pairs.
 
@@ -122,7 +121,6 @@ def prepare_data(
         keep: Whether a question may be used (the token limit); the same rule for every method and split.
         count_tokens: How long a question is, for the card.
         baseline: What always giving the most frequent answer of the first questions scores on the second.
-        more_pairs: Pairs for training questions that only a model can give (samples of its own).
 
     Raises:
         DataError: If too few questions are left for a split, or a leak is to be refused.
@@ -151,7 +149,6 @@ def prepare_data(
     train, stages = _with_copies(train, stages, copies.option_shuffles, copies.paraphrases, seed)
     by_split["train"] = train
     ready = [pair for each in asked for pair in each.pairs]
-    ready += list(more_pairs(train)) if more_pairs else []
     pairs = tuple(build_pairs(train, seed=seed, ready=_for_copies(ready, train)))
     fingerprints = {name: fingerprint(held) for name, held in by_split.items()} | {
         "pairs": fingerprint(pairs)

@@ -212,6 +212,12 @@ def input_key(settings: DataSettings, *, seed: int, loaded: Mapping[str, Loaded]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def derived_key(data: PreparedData, **more: object) -> str:
+    """A hash of prepared data, this code and whatever else something made of them depends on; plain values."""
+    parts = {"fingerprint": data.fingerprint, "card": data.card, "code": _code_digest(), **more}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def needs_reading(settings: DataSettings) -> bool:
     """Whether only reading a source tells its content: it is neither in local files nor in the package."""
     specs = [*settings.sources, *([settings.replay.source] if settings.replay else [])]

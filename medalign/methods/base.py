@@ -77,11 +77,13 @@ class Method(ABC):
         name: As written on the command line.
         settings_class: A frozen dataclass; its fields are what a search space may name, its defaults the first trial.
         relative_cost: Orders methods by how long a trial takes; longer ones are started first.
+        learns_from_pairs: Whether the preference pairs are what it trains on.
     """
 
     name: ClassVar[str]
     settings_class: ClassVar[type]
     relative_cost: ClassVar[float] = 1.0
+    learns_from_pairs: ClassVar[bool] = False
 
     def settings(self, setting: Mapping[str, Any]) -> Any:
         """The setting as the method's own settings, checked.

@@ -40,6 +40,7 @@ class Dpo(Method):
     name = "dpo"
     settings_class = DpoSettings
     relative_cost = 3.0
+    learns_from_pairs = True
 
     @contextlib.contextmanager
     def adapted(self, run: MethodRun) -> Iterator[AdaptedModel]:

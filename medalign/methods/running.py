@@ -55,6 +55,7 @@ VALIDATION_FILE = "validation.parquet"
 ADAPTER_FOLDER = "adapter"
 REFERENCE_FILE = "reference_logprobs.json"
 REFERENCE_TABLE = "reference log-probabilities"  # as the cost ledger calls it
+SAMPLED_ANSWERS = "answers sampled for preference pairs"  # likewise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,7 @@ class TrialJob:
 
     Attributes:
         stages: Number of training questions in each stage of the curriculum.
+        pairs_cost: What was spent on the pairs before the trials: shared work of all methods that learn from them.
         test: Read by refits alone; a search trial never sees it.
         checkpoints: Shares of the budget, below 1, at which a search trial scores validation.
         folder: The comparison's folder, absolute.
@@ -85,6 +87,7 @@ class TrialJob:
     checkpoint_seconds: float | None = None
     storage: str | None = None
     stages: tuple[int, ...] = ()
+    pairs_cost: Cost | None = None
 
 
 class TrialRunner:
@@ -189,7 +192,15 @@ class _Trial:
 
     def spent(self) -> Spent:
         """What the trial has used so far."""
-        return Spent(self._meter.cost(), dict(self._meter.shared))
+        return Spent(self._meter.cost(), self._shared())
+
+    def _shared(self) -> dict[str, Cost]:
+        """Work that other trials use too; what was done before all of them is paid for by the first."""
+        shared = dict(self._meter.shared)
+        if self._job.pairs_cost is not None and method_named(self._spec.method).learns_from_pairs:
+            pays = self._spec.stage == "search" and self._spec.number == 0 and not self._has_run_out
+            shared[SAMPLED_ANSWERS] = self._job.pairs_cost if pays else Cost()
+        return shared
 
     def stopped(self) -> TrialResult:
         """The result of a trial that the scheduler ended."""
@@ -201,7 +212,7 @@ class _Trial:
             tie_break=last.metrics.get("mean_gold_probability"),
             metrics=last.metrics,
             cost=self._meter.cost(),
-            shared=dict(self._meter.shared),
+            shared=self._shared(),
             history=tuple(self._history),
             learning_curve=tuple(self._curve),
             reason="stopped early: others of its method scored higher at the same share of their budget",
@@ -217,7 +228,7 @@ class _Trial:
             tie_break=metrics.get("mean_gold_probability"),
             metrics=metrics,
             cost=self._meter.cost(),
-            shared=dict(self._meter.shared),
+            shared=self._shared(),
             history=tuple(self._history),
             learning_curve=tuple(self._curve),
             folder=folder,

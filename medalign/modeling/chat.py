@@ -107,6 +107,15 @@ class Chat:
         breaks = {i for piece, i in tokenizer.get_vocab().items() if _has_line_break(piece)}
         return tuple(sorted({self._end, tokenizer.eos_token_id, *breaks}))
 
+    def answer_end_ids(self) -> tuple[int, ...]:
+        """Ids at which a generated answer of several lines ends.
+
+        A model without a chat template is ended at the line: it would go on with questions of its own.
+        """
+        if not self._templated:
+            return self.line_end_ids()
+        return tuple(sorted({self._end, self._tokenizer.eos_token_id}))
+
     def _encode(self, text: str, *, start: bool = False) -> tuple[int, ...]:
         return tuple(self._tokenizer(text, add_special_tokens=start).input_ids)
 

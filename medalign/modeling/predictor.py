@@ -142,11 +142,14 @@ class Predictor:
         written = self.continue_prompts(prompts, ends=self._chat.line_end_ids())
         return [first_line(self._base.tokenizer.decode(ids, skip_special_tokens=True)) for ids in written]
 
-    def continue_prompts(self, prompts: Sequence[tuple[int, ...]], *, ends: Sequence[int]) -> list[list[int]]:
-        """What greedy decoding writes behind each prompt, as token ids, the one that ended it included.
+    def continue_prompts(
+        self, prompts: Sequence[tuple[int, ...]], *, ends: Sequence[int], temperature: float | None = None
+    ) -> list[list[int]]:
+        """What the model writes behind each prompt, as token ids, the one that ended it included.
 
         Args:
             ends: Tokens at which an answer ends.
+            temperature: Tokens are drawn by torch's generator with the logits divided by it; None decodes greedily.
         """
         import torch
 
@@ -167,7 +170,7 @@ class Predictor:
                     input_ids=ids.to(self._base.device),
                     attention_mask=mask.to(self._base.device),
                     max_new_tokens=self._max_new_tokens,
-                    do_sample=False,
+                    **_decoding(temperature),
                     eos_token_id=list(ends),
                     pad_token_id=pad,
                 )[:, ids.shape[1] :]
@@ -251,6 +254,13 @@ def _common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
     first, last = min(prompts), max(prompts)
     limit = min(len(p) for p in prompts) - 1
     return next((i for i in range(limit) if first[i] != last[i]), limit)
+
+
+def _decoding(temperature: float | None) -> dict[str, Any]:
+    """What `generate` is told; a checkpoint's own limits on what may be drawn are lifted."""
+    if temperature is None:
+        return {"do_sample": False}
+    return {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
 
 
 def _left_padded(prompts, pad_token_id):  # type: ignore[no-untyped-def]

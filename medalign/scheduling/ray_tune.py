@@ -409,7 +409,7 @@ def _trainable(make_runner: MakeRunner, slots: Slots, pulse_seconds: float) -> A
             os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
             with contextlib.suppress(OSError):  # another machine need not have the driver's working directory
                 os.chdir(os.environ.get("TUNE_ORIG_WORKING_DIR", "."))
-            self._slot = _slot_of_process(slots)
+            self._slot = slot_of_process(slots)
             os.environ.update(worker_environment(self._slot))
             self._stop_requested = False
             self._runner_maker = make_runner
@@ -451,7 +451,7 @@ def _trainable(make_runner: MakeRunner, slots: Slots, pulse_seconds: float) -> A
     return trainable
 
 
-def _slot_of_process(slots: Slots) -> Slot:
+def slot_of_process(slots: Slots) -> Slot:
     """The slot that Ray has given to this process, by the number of its place on the node."""
     offer = os.environ.get(NODE_VARIABLE)
     if offer is None:

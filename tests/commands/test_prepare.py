@@ -11,6 +11,7 @@ from medalign.commands.exit_codes import BAD_INPUT, OK
 from medalign.data import store
 from medalign.data.store import read_prepared
 from medalign.records import Question
+from tests.data.test_sampled_pairs import own_questions
 from tests.markers import slow
 from tests.tiny_models import make_tiny
 
@@ -44,6 +45,29 @@ def test_prepare_writes_questions_and_card_and_compare_finds_them_again(
     )  # what is in the cache is not made again
     assert compare.main([*arguments, "--dry-run"]) == OK
     assert "20 to learn from, 6 for validation, 12 for the test" in capsys.readouterr().out
+
+
+@slow
+def test_the_model_writes_wrong_answers_of_its_own_where_there_are_none(
+    tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "questions.json").write_text(json.dumps(own_questions(40)))
+    arguments = ["--data", "embedded", "--data", f"plain:{own}", *SIZES, "--model", model]
+    assert prepare.main([*arguments, "--out", str(tmp_path / "set")]) == OK
+    assert "writing 4 answer(s) to each of" in capsys.readouterr().out
+    card = json.loads((tmp_path / "set" / "card.json").read_text())
+    counts = card["sampled_answers"]
+    given = ("pairs", "all_answers_good", "none_of_like_length", "reference_too_long")
+    assert counts["questions"] == sum(counts[name] for name in given) > 0
+    assert counts["cost"]["tokens_generated"] > 0
+    assert "answer(s) at temperature 0.7" in (tmp_path / "set" / "card.html").read_text()
+    monkeypatch.setattr(
+        "medalign.scheduling.slot_task.run_in_slot", None
+    )  # what is there is not written again
+    assert prepare.main([*arguments, "--out", str(tmp_path / "again")]) == OK
+    assert json.loads((tmp_path / "again" / "card.json").read_text()) == card
 
 
 def test_compare_takes_a_prepared_folder_and_refuses_one_with_a_planted_leak(

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from medalign.data.catalog import load_source
 from medalign.data.cleaning import clean_questions
 from medalign.data.pair_statistics import length_auc, pair_statistics
-from medalign.data.preferences import build_pairs, pairs_from_samples
+from medalign.data.preferences import SamplePairs, build_pairs, pairs_from_samples
 from medalign.errors import DataError
 from medalign.records import PreferencePair, Question
 from tests.data.examples import choice, decision, free_text
@@ -104,18 +104,45 @@ def test_a_ready_pair_takes_the_place_of_one_that_is_built_the_closest_in_length
     assert pairs[0] == ready[1] and pairs[1].origin == "option"
 
 
-def test_a_sample_that_is_wrong_is_rejected_and_a_right_one_gives_no_pair() -> None:
-    questions = [free_text("a", answer="zinc"), free_text("b", answer="iron", aliases=("ferrum",))]
-
+def sampled(questions: list[Question], *written: list[str]) -> SamplePairs:
     def grade(text: str, reference: str) -> float:
         return float(text == reference)
 
-    pairs = pairs_from_samples(
-        questions, [["zinc", "gold", "magnesium", " "], ["ferrum", "iron"]], grade, seed=0
-    )
-    assert [(p.question_id, p.chosen, p.rejected, p.origin) for p in pairs] == [
+    return pairs_from_samples(questions, written, grade, lambda text: "cannot" in text, seed=0)
+
+
+def test_a_sample_that_is_wrong_is_rejected_and_a_right_one_gives_no_pair() -> None:
+    questions = [free_text("a", answer="zinc"), free_text("b", answer="iron", aliases=("ferrum",))]
+    found = sampled(questions, ["zinc", "gold", "magnesium", " "], ["ferrum", "iron"])
+    assert [(p.question_id, p.chosen, p.rejected, p.origin) for p in found.pairs] == [
         ("s-a", "zinc", "gold", "sampled")
     ]
+    assert (found.num_all_good, found.num_of_other_length) == (1, 0)
+
+
+def test_a_sample_is_cut_at_the_sentence_that_comes_closest_in_length() -> None:
+    asked = [free_text("a", answer="It is given by mouth twice a day.")]
+    found = sampled(asked, ["It is given into a vein. Doctors decide. And so on, and so on. It nev"])
+    assert [pair.rejected for pair in found.pairs] == ["It is given into a vein. Doctors decide."]
+    assert sampled(asked, ["It is given into a vein and it is nev"]) == SamplePairs([], 0, 1)
+    assert sampled(asked, ["No.", "It is."]) == SamplePairs([], 0, 1)
+    short = sampled([free_text("b", answer="vitamin C")], ["vitamin D. It is fat-soluble."])
+    assert [pair.rejected for pair in short.pairs] == ["vitamin D"]
+
+
+def test_the_right_answer_is_not_always_the_longer_one_where_the_samples_allow_it() -> None:
+    asked = [free_text(f"{n}", answer="a right answer it is.") for n in range(20)]
+    written = ["one wrong answer it is.", "a wrong answer is."]
+    found = sampled(asked, *([written] * 20))
+    assert Counter(pair.rejected for pair in found.pairs) == {text: 10 for text in written}
+    assert length_auc(found.pairs) == 0.5
+
+
+def test_to_a_harmful_question_what_does_not_refuse_is_wrong_however_close_its_words() -> None:
+    asked = [free_text("a", answer="I cannot help with that.", is_harmful=True)]
+    found = sampled(asked, ["I simply cannot do so here.", "Sure, I can help with that."])
+    assert [pair.rejected for pair in found.pairs] == ["Sure, I can help with that."]
+    assert sampled(asked, ["I simply cannot do so here.", ""]) == SamplePairs([], 1, 0)
 
 
 def test_the_auc_of_length_is_that_of_scikit_learn() -> None:

@@ -20,7 +20,6 @@ from medalign.data.preparation import (
     with_shuffled_answers,
 )
 from medalign.errors import DataError
-from medalign.records import PreferencePair
 from tests.data.examples import free_text
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -179,15 +178,6 @@ def test_a_leak_between_official_splits_is_dropped_or_refused(tmp_path: Path) ->
         DataError, match=r"medmcqa-1 \(test\) and medmcqa-9 \(train\) are nearly .*leaks: drop"
     ):
         from_settings(**settings, leaks="refuse")
-
-
-def test_ready_pairs_are_used_and_other_pairs_can_be_given() -> None:
-    plain = from_settings()
-    asked = plain.train[0]
-    given = [PreferencePair(question_id=asked.id, chosen="good", rejected="bad", origin="sampled")]
-    held = DataSettings(train_size=40, validation_size=12, test_size=24)
-    data = prepare_data(read_sources(held), held, seed=0, more_pairs=lambda train: given)
-    assert data.pairs[0] == given[0] and data.pairs[1:] == plain.pairs[1:]
 
 
 def test_shuffled_answers_keep_the_form_and_lose_the_key() -> None:

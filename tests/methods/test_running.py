@@ -21,6 +21,7 @@ from medalign.methods.running import (
     PREDICTIONS_FILE,
     REFERENCE_FILE,
     REFERENCE_TABLE,
+    SAMPLED_ANSWERS,
     VALIDATION_FILE,
     TrialJob,
     TrialRunner,
@@ -113,6 +114,20 @@ def test_the_stages_of_the_questions_reach_the_training(job: TrialJob) -> None:
         return TrialRunner(staged)(spec("sft"), ignore).learning_curve
 
     assert len({curve((3, 9)), curve((12,)), curve((9, 3))}) == 3
+
+
+def test_what_was_spent_on_the_pairs_is_shared_work_that_the_first_trial_of_dpo_pays(job: TrialJob) -> None:
+    spent = Cost(wall_seconds=7.0, tokens_generated=40)
+    run = TrialRunner(dataclasses.replace(job, pairs_cost=spent))
+    first, second, refit = (
+        run(spec("dpo", stage, number=number), ignore)
+        for stage, number in (("search", 0), ("search", 1), ("refit", 0))
+    )
+    assert first.shared[SAMPLED_ANSWERS] == spent
+    assert second.shared[SAMPLED_ANSWERS] == refit.shared[SAMPLED_ANSWERS] == Cost()
+    assert first.cost.tokens_generated == second.cost.tokens_generated
+    assert SAMPLED_ANSWERS not in run(spec("sft"), ignore).shared
+    assert SAMPLED_ANSWERS not in TrialRunner(job)(spec("dpo"), ignore).shared
 
 
 @pytest.mark.parametrize("method", list(METHODS))
