@@ -29,6 +29,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("medalign", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("medalign")
 
+# Begun first, so that no worker is alone with one of them at the end of the run. With two workers and `--dist loadfile`
+# the first takes the first and the third, which start Ray; the other tests that do come late, by their folder's name.
+LONGEST = ("tests/test_comparison.py", "tests/modeling/test_base_models.py", "tests/cluster/test_rack.py")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--run-slow", action="store_true", help="also run the tests marked slow")
@@ -36,9 +40,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # pytest-xdist would begin with the files of many tests, and end with the few that take minutes.
+    config.option.loadscopereorder = False
     for line in (
         "slow: takes minutes; runs with --run-slow",
         "gpu: needs an NVIDIA GPU",
         "cluster: starts several Ray nodes; runs with --run-cluster",
     ):
         config.addinivalue_line("markers", line)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(LONGEST)))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import os
 import pickle
 import signal
@@ -444,6 +445,9 @@ def _trainable(make_runner: MakeRunner, slots: Slots, pulse_seconds: float) -> A
             apply_slot(self._slot)
             runner = self._runner_maker()
             apply_slot(self._slot)
+            # Libraries and base model stay to the end: looking for garbage in them costs every trial a second.
+            gc.collect()
+            gc.freeze()
             return runner
 
     trainable = tune.with_parameters(SlotTrainable, make_runner=make_runner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -59,7 +60,12 @@ def make_hill_climber() -> Runner:
             spec=spec,
             status="completed",
             score=score_of(spec),
-            metrics={"pid": float(os.getpid()), "made_seconds": made_seconds},
+            metrics={
+                "pid": float(os.getpid()),
+                "made_seconds": made_seconds,
+                "num_left_to_garbage": float(len(gc.get_objects())),
+                "num_frozen": float(gc.get_freeze_count()),
+            },
         )
 
     return run

@@ -29,6 +29,10 @@ def test_each_process_makes_its_runner_once_and_serves_trial_after_trial(
     processes = {result.metrics["pid"] for result in diary.results}
     # A third process would mean that one was ended; a single one, that the other was slow to start.
     assert len(made) == len(processes) <= 2
+    for result in diary.results:
+        assert result.metrics["num_left_to_garbage"] < result.metrics["num_frozen"], (
+            "libraries are searched through"
+        )
 
 
 def test_a_killed_process_fails_its_trial_and_the_others_go_on(two_slots: Slots, tmp_path: Path) -> None:
