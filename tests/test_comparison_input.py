@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 
 from medalign.commands import compare
+from medalign.comparison import _check_overlap
+from medalign.config.experiment import Experiment
+from medalign.errors import ConfigError
+from medalign.scheduling import gpu_sharing
+from medalign.scheduling.slots import Slot, Slots
 from medalign.stats.power import exact_detectable_difference
 from tests.tiny_models import make_tiny
 
@@ -129,6 +134,19 @@ def test_bad_input_is_one_line_that_names_field_and_value(
     assert len(printed.splitlines()) == 1, printed
     assert re.fullmatch(f"medalign: {line}\n", printed), printed
     assert not (here / "results").exists()
+
+
+def test_overlapping_trials_need_a_gpu_of_this_machine(
+    here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert compare.main(["--model", "model", *SIZES, "--overlap"]) == 2
+    line = "medalign: overlap: the slots of this machine have no GPU; leave it out\n"
+    assert capfd.readouterr().err == line
+    monkeypatch.setattr(gpu_sharing, "shutil", None)  # nothing is looked for where a cluster is named
+    experiment = Experiment(name="x", overlap=True, ray_address="auto")
+    with pytest.raises(ConfigError, match=r"overlap: is for the GPUs of this machine; on a cluster start"):
+        _check_overlap(experiment, Slots(slot=Slot(memory_gib=24.0)))
 
 
 def test_all_faults_of_a_search_space_and_an_experiment_are_shown_together(

@@ -24,7 +24,7 @@ from medalign.modeling.model_cards import CARDS, Described, describe_model
 
 ARMS = {"sft": 1, "dpo": 2}
 USUAL = ("llama-3.2-3b", "llama-2-7b", "llama-3.1-8b", "llama-2-13b", "mistral-7b", "phi-2")
-HEADINGS = ("model", "precision", "weights", "arm", "tokens", "rows at once", "recompute", "peak GiB")
+HEADINGS = ("model", "precision", "weights", "arm", "tokens", "rows at once", "recompute", "held", "peak GiB")
 
 
 def main(argv: Sequence[str] | None = None, *, prog: str = "medalign plan") -> int:
@@ -117,7 +117,7 @@ def _rows(
 
 def _fitted(
     model: Described, precision: str, tokens: int, num_answers: int, given: argparse.Namespace
-) -> tuple[str, str, str]:
+) -> tuple[str, str, str, str]:
     try:
         plan: MemoryPlan = plan_memory(
             model.shape,
@@ -128,5 +128,6 @@ def _fitted(
             tuning=Tuning(rank=given.lora_rank or None, targets=given.lora_targets),
         )
     except SlotTooSmallError as error:
-        return "does not fit", "", f"needs {error.needed_gib:.0f}"
-    return str(plan.rows_at_once), "yes" if plan.checkpointing else "no", f"{plan.peak_gib:.1f}"
+        return "does not fit", "", "", f"needs {error.needed_gib:.0f}"
+    again = "yes" if plan.checkpointing else "no"
+    return str(plan.rows_at_once), again, f"{plan.parts.held:.1f}", f"{plan.peak_gib:.1f}"

@@ -1,9 +1,9 @@
 """Quantised weights that are held unpacked as well, for as long as a slot has room for them.
 
-A 4-bit weight is unpacked for each product with it: in a training step twice, for a ninth of the time of the products
-themselves. Of a model that fits a slot several times over, part can be held in 16 bits beside the packed weights. The
-numbers are the same, because the packed weight is what is unpacked. The smallest weights come first: for them
-unpacking takes longest, by the byte.
+A 4-bit weight is unpacked for each product with it, in a training step twice, which takes about an eighth of the
+products' own time. What a slot has left can hold part of the weights in 16 bits beside the packed ones. The numbers are
+the same, because the packed weight is what is unpacked. The smallest weights come first: for them unpacking takes
+longest, by the byte.
 """
 
 from __future__ import annotations

@@ -284,8 +284,8 @@ def _kept_bytes(shape: ModelShape, precision: str, tuning: Tuning, masked: bool)
     feed_forward = 2 * inner if shape.gated else inner
     down = 2.0 * (tuning.rank or 0) * len(shape.targets(tuning.targets))
     kept = norms + attention + inputs + feed_forward + down
-    if tuning.magnitudes:  # PEFT's own layer: its input and two of its outputs in 32 bits
-        kept += sum(4.0 * (p.num_in + 2 * p.num_out) for p in shape.targets(tuning.targets))
+    if tuning.magnitudes:  # PEFT's own layer: its input in 32 bits and an output in 16
+        kept += sum(4.0 * p.num_in + 2.0 * p.num_out for p in shape.targets(tuning.targets))
     return kept
 
 
