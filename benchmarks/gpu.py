@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import statistics
@@ -36,6 +37,7 @@ from medalign.modeling.rows import Row  # noqa: E402
 PROMPT, ANSWER = 300, 100
 DEMONSTRATIONS, QUESTION, OPTION, NUM_OPTIONS = 1000, 80, 8, 4
 WRITTEN = 32
+OPTIMIZERS = ("adamw", "paged_adamw", "adamw_8bit", "paged_adamw_8bit")
 TARGETS = {"sft": 3.5, "dpo": 2.5, "slots": 4.5, "icl": 4.0, "write": 8.0, "gpus": 1.9}
 PARTS = ("limits", "sft", "dpo", "icl", "write", "optimizers", "slots", "peaks", "equal")
 
@@ -57,16 +59,18 @@ class Report:
 
 def main() -> None:
     given = arguments()
-    warnings.filterwarnings("ignore")
+    quieten()
     report = Report(given.json)
     parts = given.only.split(",") if given.only else PARTS
     card = CARDS[given.model]
     describe_machine(report)
     if "limits" in parts:
         measure_limits(report)
-    if {"sft", "dpo", "icl", "write", "optimizers"} & set(parts):
+    if {"sft", "dpo", "icl", "write"} & set(parts):
         one_process(report, card.shape, given, parts)
         plain.reset_peak()  # what it held is for the processes that follow
+    if "optimizers" in parts:
+        compare_optimizers(report, given)
     if "slots" in parts:
         measure_slots(report, given)
     if "peaks" in parts:
@@ -76,6 +80,11 @@ def main() -> None:
 
         measure_equality(report)
     print_table(report)
+
+
+def quieten() -> None:
+    warnings.filterwarnings("ignore")
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line for every product in 8 bits
 
 
 def arguments() -> argparse.Namespace:
@@ -199,8 +208,6 @@ def one_process(report: Report, shape: ModelShape, given: argparse.Namespace, pa
         if method in parts:
             found = train(method, base, training_rows(shape, method, 8 * given.steps))
             note_steps(report, f"{method}_lean", found, method, shape)
-    if "optimizers" in parts:
-        compare_optimizers(report, base, shape)
     if "icl" in parts:
         score_leanly(report, base, icl)
     if "write" in parts:
@@ -217,19 +224,38 @@ def one_process(report: Report, shape: ModelShape, given: argparse.Namespace, pa
         )
 
 
-def compare_optimizers(report: Report, base: Any, shape: ModelShape) -> None:
-    """Each optimiser for the same steps; of rank 64, for bitsandbytes keeps smaller matrices unpaged in 32 bits."""
+def compare_optimizers(report: Report, given: argparse.Namespace) -> None:
+    """Each optimiser for the same steps, in a process of its own: what a paged one takes it keeps until the end."""
+    context = multiprocessing.get_context("spawn")
+    results = context.Queue()
+    process = context.Process(target=optimizer_process, args=(results, vars(given)))
+    process.start()
     losses: dict[str, list[float]] = {}
-    for name in ("adamw", "paged_adamw", "adamw_8bit", "paged_adamw_8bit"):
-        found = train("sft", base, training_rows(shape, "sft", 8 * 8), optimizer=name, lora_rank=64)
+    for _ in OPTIMIZERS:
+        name, found, left_gib = results.get(timeout=200)
         losses[name] = found.losses
         report.add(
             f"optimizer_{name}",
             step_seconds=statistics.median(found.seconds),
             peak_gib=found.peak_gib,
+            left_behind_gib=left_gib,
             last_loss=found.losses[-1],
             loss_difference=max(abs(a - b) for a, b in zip(found.losses, losses["adamw"], strict=True)),
         )
+    process.join()
+
+
+def optimizer_process(results: Any, given: dict[str, Any]) -> None:
+    import torch
+
+    base, shape = slot_base(given)
+    before = torch.cuda.memory_allocated()
+    for name in OPTIMIZERS:
+        # Of rank 64: bitsandbytes keeps matrices of fewer weights in 32 bits and unpaged.
+        found = train("sft", base, training_rows(shape, "sft", 8 * 8), optimizer=name, lora_rank=64)
+        plain.reset_peak()
+        left_gib = (torch.cuda.memory_allocated() - before) / 2**30
+        results.put((name, found._replace(adapter={}), left_gib))
 
 
 def restore(base: Any) -> None:
@@ -424,17 +450,23 @@ def rate_of_slots(num_gpus: int, given: argparse.Namespace) -> dict[str, float]:
     }
 
 
-def slot_process(ready: Any, results: Any, given: dict[str, Any]) -> None:
+def slot_base(given: dict[str, Any]) -> tuple[Any, ModelShape]:
+    """A model in a process of its own, held to a slot."""
     import torch
 
     from medalign.modeling.lean_layers import lean_blocks
 
-    warnings.filterwarnings("ignore")
+    quieten()
     torch.set_num_threads(2)
     shape = CARDS[given["model"]].shape
     base = random_base(shape, given["precision"], "cuda")
     hold_to_slot(given["slot_gib"])
     lean_blocks(base.model)
+    return base, shape
+
+
+def slot_process(ready: Any, results: Any, given: dict[str, Any]) -> None:
+    base, shape = slot_base(given)
     rows = training_rows(shape, "sft", 8 * 3 * given["steps"])
     train("sft", base, rows[:16])
     ready.wait(timeout=300)
