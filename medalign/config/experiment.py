@@ -16,6 +16,7 @@ from medalign.records import BASE
 
 DEFAULT_EXPERIMENT = "embedded_smollm2-135m_cpu"
 
+AUTO = "auto"
 Precision = Literal["auto", "bf16", "fp16", "fp32", "nf4", "int8"]
 Scoring = Literal["raw", "normalised"]
 Count = Annotated[int, Field(ge=1)]
@@ -30,6 +31,19 @@ def _check_size(value: Any) -> Any:
 
 
 Size = Annotated[int | Literal["all"], PlainValidator(_check_size)]
+
+
+def _check_holdout(value: Any) -> Any:
+    return value if value in (None, AUTO) else _check_count(value)
+
+
+def _check_count(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise PydanticCustomError("count", "must be a whole number of at least 1, or auto")
+
+
+Holdout = Annotated[int | Literal["auto"] | None, PlainValidator(_check_holdout)]
 
 
 class ModelSettings(Settings):
@@ -92,7 +106,8 @@ class DataSettings(Settings):
         prepared: Folder that `medalign prepare` wrote; its splits are used as they are, in place of all else here.
         train_size: Questions, or `all` of the share.
         shares: Ranges of the splits; None makes them in proportion to the sizes.
-        holdout_per_specialty: The test split is so many questions of each specialty, in place of `test_size`.
+        holdout_per_specialty: The test split is so many questions of each specialty, in place of `test_size`; `auto`
+            is 10 where there are specialties enough. So it is if shares are given and neither of the two.
         holdout_file: Names the test questions; written the first time, from then on they stay the same.
         weights: For a source how often it takes its turn; 1 by default.
         stages: A curriculum: the sources of each stage, or `source/specialty`.
@@ -110,7 +125,7 @@ class DataSettings(Settings):
     validation_size: Size = 60
     test_size: Size = 150
     shares: Shares | None = None
-    holdout_per_specialty: Count | None = None
+    holdout_per_specialty: Holdout = None
     holdout_file: Name | None = None
     weights: Mapping[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     stages: tuple[Annotated[tuple[Name, ...], Field(strict=False, min_length=1)], ...] = Field(
@@ -122,6 +137,15 @@ class DataSettings(Settings):
     sampled_answers: Annotated[int, Field(ge=0, le=32)] = 4
     sampling_temperature: Annotated[float, Field(gt=0, le=2)] = 0.7
     max_prompt_tokens: Count | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hold_out_of_shares(cls, raw: Any) -> Any:
+        """Noted as a setting of its own, so that a file that is written with all its settings means the same."""
+        if not isinstance(raw, Mapping) or raw.get("shares") is None:
+            return raw
+        named = {"test_size", "holdout_per_specialty"} & set(raw)
+        return raw if named else {**raw, "holdout_per_specialty": AUTO}
 
     @model_validator(mode="after")
     def _check_together(self) -> DataSettings:

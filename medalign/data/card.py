@@ -12,6 +12,7 @@ from medalign.data.catalog import find_source
 from medalign.data.drops import EXAMPLES, DropLog, shown
 from medalign.data.fingerprints import stable_hash
 from medalign.data.leaks import Leak
+from medalign.data.specialties import common_specialty
 from medalign.records import Question
 
 # Questions of a split whose tokens are counted, chosen by hash.
@@ -56,7 +57,7 @@ def split_counts(questions: Sequence[Question], count_tokens: CountTokens | None
         "copies": sum(map(is_copy, questions)),
         "groups": len(set(map(group_key, questions))),
         "source": _tally(question.source for question in questions),
-        "specialty": _tally(question.specialty for question in questions),
+        "specialty": _tally(map(common_specialty, questions)),
         "kind": _tally(question.kind for question in questions),
         "answer": _tally(_answer_label(question) for question in questions),
     }

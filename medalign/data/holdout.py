@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from medalign.data.fingerprints import fingerprint
+from medalign.data.specialties import common_specialty
 from medalign.errors import DataError
 from medalign.records import Question
+
+# Of each specialty, where nothing else is asked for.
+USUAL = 10
+# Specialties that must have `TIMES` as many questions, for a test split of the usual holdout to be large enough.
+ENOUGH_SPECIALTIES, TIMES = 5, 5
+
+
+def usual_holdout(questions: Iterable[Question]) -> int | None:
+    """How many questions of each specialty are held out where nothing else is asked for.
+
+    None where too few specialties could spare them, as where a source names none: a test of one specialty would have
+    10 questions.
+    """
+    counts = Counter(map(common_specialty, questions))
+    num_large = sum(number >= TIMES * USUAL for number in counts.values())
+    return USUAL if num_large >= ENOUGH_SPECIALTIES else None
 
 
 def read_holdout(file: str, questions: Sequence[Question]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medalign.config.experiment import DataSettings
+from medalign.config.experiment import AUTO, DataSettings
 from medalign.data.augmentation import augment, original_id
 from medalign.data.card import (
     Baseline,
@@ -24,7 +24,7 @@ from medalign.data.catalog import read_source
 from medalign.data.cleaning import Drops, clean_questions
 from medalign.data.drops import DropLog
 from medalign.data.fingerprints import fingerprint, stable_hash
-from medalign.data.holdout import read_holdout, write_holdout
+from medalign.data.holdout import read_holdout, usual_holdout, write_holdout
 from medalign.data.leaks import find_leaks, refuse_leaks
 from medalign.data.mixing import in_stages, replay_size, replayed, spread, stages_with_replay
 from medalign.data.pair_statistics import pair_statistics
@@ -198,12 +198,13 @@ def _split(questions: Sequence[Question], settings: DataSettings, seed: int, kee
 
     file = settings.holdout_file
     held_out = read_holdout(file, questions) if file else frozenset()
+    holdout = settings.holdout_per_specialty
     plan = SplitPlan(
         train_size=size(settings.train_size),
         validation_size=size(settings.validation_size),
         test_size=size(settings.test_size),
         shares=settings.shares.model_dump() if settings.shares else None,  # type: ignore[arg-type]
-        holdout_per_specialty=settings.holdout_per_specialty,
+        holdout_per_specialty=usual_holdout(questions) if holdout == AUTO else holdout,  # type: ignore[arg-type]
         holdout_ids=held_out,
         weights=settings.weights,
         seed=seed,

@@ -13,6 +13,7 @@ from medalign.data.fingerprints import stable_hash
 from medalign.data.leaks import Leak, leak_of
 from medalign.data.ordering import drawing_order
 from medalign.data.similarity import Similarity
+from medalign.data.specialties import common_specialty
 from medalign.errors import DataError
 from medalign.records import Question, Split
 
@@ -28,7 +29,8 @@ class SplitPlan:
         train_size: Questions; None takes all of the range, which needs shares.
         shares: Share of each split among the groups that can go anywhere; what is left to 1 is the pool. None
             makes ranges in proportion to the sizes.
-        holdout_per_specialty: The test split is so many questions of every specialty, in place of `test_size`.
+        holdout_per_specialty: The test split is so many questions of every specialty, by the names that sources
+            share, in place of `test_size`.
         holdout_ids: The test split is these questions, whatever else there is.
         seed: Seeds every hash.
         weights: Of the sources in a draw; 1 where none is given.
@@ -236,13 +238,14 @@ class _Draw:
         limit = self.plan.holdout_per_specialty or 0
         for question in sorted(members.values(), key=lambda q: stable_hash(self.plan.seed, q.id)):
             named = question.id in self.plan.holdout_ids
-            wanted = named or (not self.plan.holdout_ids and num_by_specialty[question.specialty] < limit)
+            specialty = common_specialty(question)
+            wanted = named or (not self.plan.holdout_ids and num_by_specialty[specialty] < limit)
             if wanted and self._may_take(question, "test"):
                 self.owner[group_key(question)] = "test"
-                num_by_specialty[question.specialty] += 1
+                num_by_specialty[specialty] += 1
                 taken.append(question)
         if limit:
-            specialties = {question.specialty for question in self.questions}
+            specialties = set(map(common_specialty, self.questions))
             self.short = {s: num_by_specialty[s] for s in sorted(specialties) if num_by_specialty[s] < limit}
 
     def _look_for_near_duplicates(self, split: Split) -> None:

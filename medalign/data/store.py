@@ -312,12 +312,26 @@ def _read(path: Path, record: type[Record]) -> tuple[Record, ...]:
     with _no_collection():
         records = [record.__new__(record) for _ in range(table.num_rows)]
         for field in fields:
-            values = table[field.name].to_pylist()
-            if str(field.type).startswith("tuple"):
-                values = map(tuple, values)
+            column = table[field.name]
+            values = _tuples(column) if str(field.type).startswith("tuple") else column.to_pylist()
             # A record is frozen, and 200,000 calls of its constructor would take most of the time of loading.
             deque(map(getattr(record, field.name).__set__, records, values), maxlen=0)
     return tuple(records)
+
+
+def _tuples(column: Any) -> list[tuple[str, ...]]:
+    """The lists of a column, cut out of all their texts at once rather than made one by one by Arrow."""
+    held: list[tuple[str, ...]] = []
+    for chunk in column.chunks:
+        texts = chunk.flatten().to_pylist()
+        if not texts:
+            held += [()] * len(chunk)
+            continue
+        start = 0
+        for size in chunk.value_lengths().to_pylist():
+            held.append(tuple(texts[start : start + size]))
+            start += size
+    return held
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from medalign.data.specialties import common_specialty
 from medalign.errors import StorageError
 from medalign.evaluation import metrics
 from medalign.records import Prediction, Question
@@ -48,7 +49,7 @@ def build_prediction(
         "question_id": question.id,
         "source": question.source,
         "kind": question.kind,
-        "specialty": question.specialty,
+        "specialty": common_specialty(question),
         "group": question.group,
         "answer": question.answer,
         "demonstrated": tuple(demonstrated),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from medalign.config.experiment import Experiment, load_experiment
 from medalign.config.locations import known_names
@@ -119,3 +120,29 @@ def test_a_method_is_known_by_a_search_space_of_its_own(tmp_path: Path) -> None:
 def test_a_missing_search_space_is_named_with_the_option_that_gives_it() -> None:
     with pytest.raises(ConfigError, match="--search-space other=FILE"):
         Experiment(name="x").search_space_path("other")
+
+
+def test_a_holdout_per_specialty_comes_with_shares_unless_something_else_is_asked_for() -> None:
+    def holdout(**data: object) -> object:
+        return Experiment.model_validate({"name": "e", "data": data}).data.holdout_per_specialty
+
+    shares = {"train": 0.7, "validation": 0.1, "test": 0.2}
+    assert holdout() is None and holdout(test_size=20) is None
+    assert holdout(shares=shares) == "auto"
+    assert holdout(shares=shares, test_size=20) is None
+    assert holdout(shares=shares, holdout_per_specialty=3) == 3
+    assert holdout(holdout_per_specialty="auto") == "auto"
+
+
+def test_a_file_with_all_its_settings_holds_out_what_the_short_one_does(tmp_path: Path) -> None:
+    shares = {"train": 0.7, "validation": 0.1, "test": 0.2}
+    for data in ({"shares": shares}, {"shares": shares, "test_size": 20}):
+        experiment = Experiment.model_validate({"name": "e", "data": data})
+        (tmp_path / "e.yaml").write_text(experiment.to_yaml())
+        assert load_experiment(tmp_path / "e.yaml") == experiment
+
+
+@pytest.mark.parametrize("value", [0, -1, "some", 1.5, True])
+def test_a_holdout_is_a_number_of_questions_or_auto(value: object) -> None:
+    with pytest.raises(ValidationError, match="must be a whole number of at least 1, or auto"):
+        Experiment.model_validate({"name": "e", "data": {"holdout_per_specialty": value}})

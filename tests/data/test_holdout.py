@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medalign.data.holdout import read_holdout, write_holdout
+from medalign.data.holdout import TIMES, USUAL, read_holdout, usual_holdout, write_holdout
 from medalign.errors import DataError
 from tests.data.examples import choice
 
@@ -16,6 +16,18 @@ def test_the_holdout_is_written_once_and_read_back(tmp_path: Path) -> None:
     write_holdout(file, held)
     assert read_holdout(file, [*held, other]) == {"s-a", "s-b"}
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["holdout.jsonl"]
+
+
+def test_ten_of_each_specialty_are_held_out_where_enough_of_them_can_spare_ten() -> None:
+    def held(names: list[str], number: int) -> int | None:
+        return usual_holdout(choice(f"{name}-{n}", specialty=name) for name in names for n in range(number))
+
+    fields = ["cardiology", "neurology", "urology", "gynaecology & obstetrics", "psychiatry"]
+    assert USUAL == 10 and held(fields, TIMES * USUAL) == USUAL
+    assert held(fields, TIMES * USUAL - 1) is None
+    assert held(fields[:4], 500) is None
+    assert held([*fields[:4], "obstetrics"], 500) is None
+    assert held(["biomedical research"], 500) is None
 
 
 def test_a_question_that_is_gone_or_reads_differently_is_refused(tmp_path: Path) -> None:

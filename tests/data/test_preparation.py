@@ -126,6 +126,15 @@ def test_shares_leave_a_pool_and_a_holdout_of_each_specialty() -> None:
     assert 0.45 <= (length_auc(data.pairs) or 0) <= 0.55
 
 
+def test_with_shares_alone_ten_of_each_specialty_are_the_test_split() -> None:
+    shares = {"train": 0.4, "validation": 0.1, "test": 0.3}
+    settings = DataSettings.model_validate({"shares": shares, "train_size": 50, "validation_size": 20})
+    data = prepare_data(read_sources(settings), settings, seed=0)
+    counts = data.card["splits"]["test"]["specialty"]
+    assert len(counts) == 15 and max(counts.values()) == 10 and "obstetrics and gynecology" in counts
+    assert data.card["holdout_short_of"] == {name: held for name, held in counts.items() if held < 10}
+
+
 def test_a_holdout_file_fixes_the_test_split(tmp_path: Path) -> None:
     shares = Shares(train=0.5, validation=0.1, test=0.3)
     settings = {"shares": shares, "holdout_per_specialty": 2, "holdout_file": str(tmp_path / "held.jsonl")}
