@@ -266,8 +266,14 @@ def card_table(card: Mapping[str, Any]) -> tuple[list[str], list[list[Any]]]:
         return [], []
     names = list(splits)
     flat = {name: _flat_counts(splits[name]) for name in names}
-    labels = dict.fromkeys(label for name in names for label in flat[name])
+    labels = list(dict.fromkeys(label for name in names for label in flat[name]))
+    kinds = list(dict.fromkeys(map(_kind_of_count, labels)))  # what one split alone has stands with its like
+    labels.sort(key=lambda label: kinds.index(_kind_of_count(label)))
     return names, [[label, *(flat[name].get(label, 0) for name in names)] for label in labels]
+
+
+def _kind_of_count(label: str) -> str:
+    return label.partition(":")[0]
 
 
 def _flat_counts(counts: Mapping[str, Any]) -> dict[str, Any]:

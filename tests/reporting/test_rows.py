@@ -103,6 +103,12 @@ def test_card_counts_are_set_out_with_a_column_for_each_split():
     assert rows.card_table({"sources": ["made"]}) == ([], [])
 
 
+def test_what_one_split_alone_has_stands_with_its_like_in_the_table_of_a_card():
+    counts = {"train": {"source": {"a": 1}, "kind": {"choice": 1}}, "test": {"source": {"b": 2}}}
+    _, table = rows.card_table({"splits": counts})
+    assert table == [["source: a", 1, 0], ["source: b", 0, 2], ["kind: choice", 1, 0]]
+
+
 def _arm(name: str, prediction: Prediction) -> ArmResult:
     nothing = samples.Cost()
     return ArmResult(
