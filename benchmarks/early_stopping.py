@@ -89,7 +89,7 @@ def main() -> None:
             checkpoints=rules["asha"].rungs,
             folder=scratch,
         )
-        plans = [plan for plan in _method_plans(experiment, _search_spaces(experiment)) if plan.space]
+        plans = [plan for plan in _method_plans(experiment, _search_spaces(experiment, {})) if plan.space]
         plan = Plan(plans, Path(scratch))
         run_local(plan, lambda: TrialRunner(job))
         results = [r for r in plan.results() if r.spec.stage == "search" and r.status == "completed"]

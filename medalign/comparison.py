@@ -96,7 +96,7 @@ def run_comparison(
             return None
         say(f"going on with {folder.id}, under its own settings")
     experiment = _without_secrets(experiment)
-    spaces = _search_spaces(experiment)
+    spaces = _search_spaces(experiment, folder.search_spaces if folder is not None else {})
     with _cluster(experiment):
         slots = slots_of(experiment)
         _check_overlap(experiment, slots)
@@ -409,14 +409,18 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def _search_spaces(experiment: Experiment) -> dict[str, SearchSpace]:
-    """Every method's search space, each of its bounds tried on the method's own checks."""
+def _search_spaces(experiment: Experiment, kept: Mapping[str, Path]) -> dict[str, SearchSpace]:
+    """Every method's search space, each of its bounds tried on the method's own checks.
+
+    Args:
+        kept: Files that win over those that the experiment names.
+    """
     spaces = {}
     for method in experiment.methods:
         if method == BASE or method not in METHODS:
             method_named(method)
             raise ConfigError("methods: base always takes part; name only what is to be compared with it")
-        path = experiment.search_space_path(method)
+        path = kept.get(method) or experiment.search_space_path(method)
         space = load_search_space(path, known=setting_names(method), method=method)
         for edge in space.edges():
             try:

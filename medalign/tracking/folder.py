@@ -30,14 +30,16 @@ from typing import Any, Literal
 
 from medalign.config.disk import disk_faults, write_whole
 from medalign.config.experiment import Experiment, load_experiment
+from medalign.config.loading import load_yaml
 from medalign.config.locations import shown
 from medalign.errors import StorageError
 from medalign.records import CHECKPOINTS_FOLDER, TrialResult, trial_result_from_json, trial_result_to_json
 
 Status = Literal["running", "finished"]
 
-_EXPERIMENT, _CONTRACT, _STATE, _TRIALS, _RESULT = (
+_EXPERIMENT, _SPACES, _CONTRACT, _STATE, _TRIALS, _RESULT = (
     "experiment.yaml",
+    "search_spaces",
     "contract.json",
     "state.json",
     "trials",
@@ -61,7 +63,16 @@ class ComparisonFolder:
 
     @property
     def experiment(self) -> Experiment:
-        return load_experiment(self.path / _EXPERIMENT)
+        """The settings that it was begun with, wherever its search spaces lay then."""
+        file = self.path / _EXPERIMENT
+        kept = {f"search_spaces.{method}": str(space) for method, space in self.search_spaces.items()}
+        experiment = load_experiment(file, kept)
+        return experiment.model_copy(update={"search_spaces": load_yaml(file).get("search_spaces", {})})
+
+    @property
+    def search_spaces(self) -> dict[str, Path]:
+        """For each method the copy of its search space that was kept at the beginning."""
+        return {file.stem: file for file in sorted((self.path / _SPACES).glob("*.yaml"))}
 
     @property
     def contract(self) -> dict[str, Any] | None:
@@ -85,11 +96,14 @@ class ComparisonFolder:
 
     @classmethod
     def create(cls, experiment: Experiment, command: str) -> ComparisonFolder:
-        """A new folder for a comparison.
+        """A new folder for a comparison, with copies of its search spaces: a file that is changed or is not
+        found from another working directory changes nothing for who goes on with it.
 
         Raises:
+            ConfigError: A search space has no file.
             StorageError: The results folder cannot be written.
         """
+        spaces = {name: experiment.search_space_path(name).read_text() for name in experiment.methods}
         now = datetime.datetime.now().astimezone()
         name = f"{experiment.name}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         path = Path(experiment.results_folder).absolute() / name
@@ -97,6 +111,9 @@ class ComparisonFolder:
             (path / _TRIALS).mkdir(parents=True)
             folder = cls(path)
             write_whole(path / _EXPERIMENT, experiment.to_yaml())
+            (path / _SPACES).mkdir()
+            for name, text in spaces.items():
+                write_whole(path / _SPACES / f"{name}.yaml", text)
             folder._write_state(status="running", command=command, begun=now.isoformat(timespec="seconds"))
         except OSError as error:
             raise StorageError(

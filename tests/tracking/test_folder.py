@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from medalign.config.experiment import Experiment
+from medalign.config.locations import find_file
 from medalign.errors import StorageError
 from medalign.records import Cost, Progress, TrialResult, TrialSpec
 from medalign.tracking.folder import ComparisonFolder
@@ -46,6 +47,20 @@ def test_a_new_folder_holds_its_experiment_and_how_it_was_begun(experiment: Expe
     assert folder.experiment == experiment
     assert folder.state["command"] == "python -m medalign.compare"
     assert (folder.contract, folder.results(), folder.is_finished) == (None, [], False)
+
+
+def test_search_spaces_stay_as_they_were_begun_with(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun_with = (find_file("search_spaces", "sft") or Path()).read_text()
+    (tmp_path / "mine.yaml").write_text(begun_with)
+    monkeypatch.chdir(tmp_path)
+    given = experiment.model_copy(update={"methods": ("mine",), "search_spaces": {"mine": "mine.yaml"}})
+    folder = ComparisonFolder.create(given, "make it")
+    (tmp_path / "mine.yaml").write_text("changed: since then")
+    monkeypatch.chdir("/")
+    assert folder.experiment == given
+    assert folder.search_spaces["mine"].read_text() == begun_with
 
 
 def test_two_comparisons_begun_at_once_get_folders_of_their_own(experiment: Experiment) -> None:
