@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from medalign.commands import compare
-from medalign.comparison import _check_overlap
+from medalign.comparison import _check_overlap, _method_plans, _search_spaces
 from medalign.config.experiment import Experiment
 from medalign.errors import ConfigError
+from medalign.records import Cost
 from medalign.scheduling import gpu_sharing
 from medalign.scheduling.slots import Slot, Slots
 from medalign.stats.power import exact_detectable_difference
@@ -183,3 +184,13 @@ def test_what_a_comparison_leaves_out_is_said(here: Path, capfd: pytest.CaptureF
         stream.write(json.dumps({**question, "id": "again", "opb": question["opa"]}) + "\n")
     assert compare.main(["--model", "model", *SIZES, "--data", "medmcqa:medmcqa", "--dry-run"]) == 0
     assert "\nleft out   " in capfd.readouterr().out
+
+
+def test_what_was_spent_on_pairs_is_off_the_budget_of_the_methods_that_learn_from_them() -> None:
+    experiment = Experiment(name="e", budget_gpu_hours=3.0)
+    spaces = _search_spaces(experiment, {})
+    plans = {plan.method: plan for plan in _method_plans(experiment, spaces, None, Cost(wall_seconds=600.0))}
+    assert plans["dpo"].budget_seconds == 3000.0
+    assert plans["sft"].budget_seconds == plans["icl"].budget_seconds == 3600.0
+    dear = _method_plans(experiment, spaces, None, Cost(wall_seconds=1e6))
+    assert next(plan for plan in dear if plan.method == "dpo").budget_seconds == 0.0
