@@ -14,9 +14,11 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import os
 import random
 import shutil
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -25,14 +27,21 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from tests.cluster.rack import Rack
+from tests.cluster.servers import Postgres
 from tests.faults.injector import FAULTS, Fault, SmallDisk, at_random_moment
+from tests.faults.network import Hosts
 from tests.faults.servers import MlflowServer
 from tests.faults.workplace import Left, Repeated, Session, Workplace, repeated_steps
+from tests.markers import NotHereError
 
 FULL_DISK = "fill the disk of the results"
 KILL_SERVER = "kill the MLflow server for a while"
 STOP_SERVER = "stop the MLflow server for a while"
-KINDS = (*FAULTS, FULL_DISK, KILL_SERVER, STOP_SERVER)
+KILL_DATABASE = "kill PostgreSQL behind the MLflow server for a while"
+CUT_FOR_A_WHILE = "cut a node's network for a while"
+CUT_FOR_GOOD = "cut a node's network for good"
+KINDS = (*FAULTS, FULL_DISK, KILL_SERVER, STOP_SERVER, KILL_DATABASE, CUT_FOR_A_WHILE, CUT_FOR_GOOD)
 DISK_MIB = 48
 
 
@@ -77,17 +86,21 @@ def main() -> int:
             stack.enter_context(tempfile.TemporaryDirectory(prefix="medalign-faults-"))
         )
         runs = Runs(folder.absolute(), stack, given.slots)
-        outcomes = []
+        outcomes, loads = [], [os.getloadavg()[0]]
         for number in range(given.first, given.first + given.runs):
             generator = random.Random(f"{given.seed}-{number}")
             kind = given.only or KINDS[number % len(KINDS)]
             try:
                 outcomes.append(runs.run(kind, generator, name=f"run-{number:02}"))
-            except PermissionError as error:
+            except NotHereError as error:
                 print(f"{number:2} left out: {error}", flush=True)
                 continue
+            loads.append(os.getloadavg()[0])
             print(f"{number:2} {line(outcomes[-1])}", flush=True)
-    print(f"\nundisturbed: {runs.undisturbed_seconds:.0f} s\n\n{table(outcomes)}")
+    print(
+        f"\nundisturbed: {runs.undisturbed_seconds:.0f} s; cores: {os.cpu_count()}; load of the machine: "
+        f"{min(loads):.1f} to {max(loads):.1f}, median {statistics.median(loads):.1f}\n\n{table(outcomes)}"
+    )
     return 0 if all(outcome.is_well for outcome in outcomes) else 1
 
 
@@ -99,6 +112,7 @@ class Runs:
         self._stack = stack
         stack.callback(self._work.end)
         self._server: MlflowServer | None = None
+        self._database: Postgres | None = None
         start = time.monotonic()
         session = self._work.begin("undisturbed")
         if session.wait() != 0:
@@ -110,14 +124,16 @@ class Runs:
         """One comparison with one fault.
 
         Raises:
-            PermissionError: This machine does not allow what the fault needs.
+            NotHereError: This machine does not have or allow what the fault needs.
         """
         start = time.monotonic()
         with contextlib.ExitStack() as stack:
             if kind == FULL_DISK:
                 session, struck, note = self._with_full_disk(name, generator, stack)
-            elif kind in (KILL_SERVER, STOP_SERVER):
-                session, struck, note = self._with_server_away(name, kind, generator)
+            elif kind in (KILL_SERVER, STOP_SERVER, KILL_DATABASE):
+                session, struck, note = self._with_store_away(name, kind, generator, stack)
+            elif kind in (CUT_FOR_A_WHILE, CUT_FOR_GOOD):
+                session, struck, note = self._with_network_cut(name, kind, generator, stack)
             else:
                 session, struck, note = self._with_fault(name, FAULTS[kind], generator)
             sessions = 1
@@ -177,12 +193,36 @@ class Runs:
             return session, struck, f"exit code {code}, {finished} results: {session.err.strip()[-300:]}"
         return session, struck, "it hung" if code is None else ""
 
-    def _with_server_away(self, name: str, kind: str, generator: random.Random) -> tuple[Session, bool, str]:
-        server = self._running_server()
+    def _with_network_cut(
+        self, name: str, kind: str, generator: random.Random, stack: contextlib.ExitStack
+    ) -> tuple[Session, bool, str]:
+        """On a cluster of two hosts of one slot each: the driver's, and the one that is cut off."""
+        hosts = stack.enter_context(Hosts.made())
+        rack = stack.enter_context(Rack((1, 1), hosts=hosts, patience_ms=4000))
+        session = self._work.begin(
+            name, "--address", rack.address, before=hosts.command_on(0), environment=rack.environment
+        )
+        struck = at_random_moment(session, generator)
+        hosts.cut()
+        if kind == CUT_FOR_A_WHILE:
+            time.sleep(generator.uniform(1.0, 15.0))
+            hosts.mend()
+        code = session.wait()
+        return session, struck, f"exit code {code}: {session.err.strip()[-300:]}" if code != 0 else ""
+
+    def _with_store_away(
+        self, name: str, kind: str, generator: random.Random, stack: contextlib.ExitStack
+    ) -> tuple[Session, bool, str]:
+        server = self._server_on_postgres(stack) if kind == KILL_DATABASE else self._running_server()
         session = self._work.begin(name, "--tracking-uri", server.uri)
         struck = at_random_moment(session, generator)
         away_seconds = generator.uniform(1.0, 15.0)
-        if kind == KILL_SERVER:
+        if kind == KILL_DATABASE:
+            assert self._database is not None
+            self._database.kill()
+            time.sleep(away_seconds)
+            self._database.start()
+        elif kind == KILL_SERVER:
             server.kill()
             time.sleep(away_seconds)
             server.start()
@@ -203,6 +243,16 @@ class Runs:
             self._server.start()
             self._stack.callback(self._server.kill)
         return self._server
+
+    def _server_on_postgres(self, stack: contextlib.ExitStack) -> MlflowServer:
+        if self._database is None:
+            self._database = Postgres()
+            self._stack.callback(self._database.end)
+        folder = self._work.folder / "server-on-postgres"
+        server = MlflowServer(folder, self._database.uri, self._database.password)
+        server.start()
+        stack.callback(server.kill)
+        return server
 
 
 def tracker_faults(server: MlflowServer, session: Session) -> str:

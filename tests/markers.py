@@ -10,6 +10,10 @@ import pytest
 Test = TypeVar("Test")
 
 
+class NotHereError(Exception):
+    """This machine does not have, or does not allow, what something needs; the text says which."""
+
+
 def slow(test: Test) -> Test:
     """Takes minutes: runs only with --run-slow."""
     # A condition given as text is evaluated when the test is about to run, and then knows the options.

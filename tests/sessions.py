@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,18 @@ class Session:
 
     Args:
         folder: That it works in; its output goes to `NAME.out` and `NAME.err` there.
+        before: What stands before its command.
         environment: Variables beside those of this process.
     """
 
-    def __init__(self, folder: Path, name: str, *options: str, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, name: str, *options: str, before: Sequence[str] = (), **environment: str
+    ) -> None:
         self.folder = folder
         self._stdout, self._stderr = folder / f"{name}.out", folder / f"{name}.err"
         with self._stdout.open("w") as out, self._stderr.open("w") as err:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "medalign.compare", *options],
+                [*before, sys.executable, "-m", "medalign.compare", *options],
                 cwd=folder,
                 stdout=out,
                 stderr=err,
@@ -78,7 +81,7 @@ class Session:
     def num_lines(self, pattern: str) -> int:
         return len(re.findall(pattern, self.out, re.MULTILINE))
 
-    def wait_for(self, condition: Callable[[], Any], seconds: float = 600.0) -> bool:
+    def wait_for(self, condition: Callable[[], Any], seconds: float = 1800.0) -> bool:
         """Whether the condition came true before the session ended."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -89,7 +92,7 @@ class Session:
             time.sleep(0.02)
         raise AssertionError(f"nothing happens any more: {self.out}{self.err}")
 
-    def wait(self, seconds: float = 900.0) -> int | None:
+    def wait(self, seconds: float = 1800.0) -> int | None:
         """The exit code; None for a session that hung, which is then killed."""
         try:
             return self.process.wait(timeout=seconds)

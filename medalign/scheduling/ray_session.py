@@ -38,8 +38,8 @@ _DEFAULTS = {
     # Ray would run trials at the lowest priority but four: beside any other work they would starve.
     "RAY_worker_niceness": "0",
 }
-# A private cluster on the loopback address, gone with its process, needs no token file in the user's home.
-_LOCAL_DEFAULTS = {"RAY_AUTH_MODE": "disabled"}
+# A private Ray is for this process alone: on the loopback address, with a token that nobody else is told.
+_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 _REACH_SECONDS = 5.0
 _RAY_REFUSALS = (ConnectionError, OSError, RuntimeError, ValueError)
 _FOLDER_HOME = "/tmp"
@@ -71,7 +71,8 @@ def ray_session(slots: Slots | None = None, *, address: str | None = None) -> It
         ClusterError: The cluster cannot be reached or started.
     """
     offered = (slots or Slots()).offered
-    local = {} if address is not None else _LOCAL_DEFAULTS
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": private_ray.token()}
+    local = {} if address is not None else {**_LOOPBACK, **token}
     told = {} if address is not None else {NODE_VARIABLE: offered.to_text()}
     with environment_defaults({**_DEFAULTS, **local}), environment_set(told), _importable_in_trials():
         import ray
@@ -193,18 +194,19 @@ def _start(offered: NodeSlots, folder: str | None) -> None:
 
     options = {"_temp_dir": folder} if folder is not None else {}
     try:
-        ray.init(
-            address="local",
-            num_cpus=offered.num_cores,
-            num_gpus=0,
-            resources=offered.resources,
-            labels=offered.labels,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level="ERROR",
-            **options,
-        )
+        with private_ray.on_loopback():
+            ray.init(
+                address="local",
+                num_cpus=offered.num_cores,
+                num_gpus=0,
+                resources=offered.resources,
+                labels=offered.labels,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                logging_level="ERROR",
+                **options,
+            )
     except Exception as error:  # Ray raises bare ones too: for a machine that is too busy to start it in time
         raise ClusterError(f"ray_address: a private Ray cannot be started: {_one_line(error)}") from error
 
@@ -216,6 +218,7 @@ def _connect(address: str) -> None:
 
     _check_reachable(address)
     package = str(Path(medalign.__file__).resolve().parent)
+    private_ray.forget_token()
     try:
         ray.init(
             address=address,

@@ -322,6 +322,7 @@ def _scheduler(driver: _Driver, slots: Slots, silence_seconds: float) -> Any:
             self._controller: Any = None
             self._was_added = False
             self._silence = Silence(silence_seconds)
+            self._watch = private_ray.Watch()
 
         def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
             if not self._was_added:
@@ -334,7 +335,7 @@ def _scheduler(driver: _Driver, slots: Slots, silence_seconds: float) -> Any:
             if driver.error is not None:
                 self.end_processes()
                 raise driver.error
-            if part := private_ray.dead_part():
+            if part := self._watch.dead_part(time.monotonic()):
                 driver.error = MedalignError(
                     f"Ray has died on this machine ({part}); what is finished is kept: go on with --resume"
                 )

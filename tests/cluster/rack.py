@@ -12,11 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
 import psutil
+
+from tests.faults.network import Hosts
 
 ROOT = Path(__file__).resolve().parents[2]
 # Several nodes on one machine must not quarrel over ports and memory.
@@ -24,7 +25,7 @@ APART = (
     *("--min-worker-port=0", "--max-worker-port=0", "--object-store-memory=80000000"),
     *("--disable-usage-stats", "--block"),
 )
-_WAIT_SECONDS = 120.0
+_WAIT_SECONDS = 600.0
 
 
 class Rack:
@@ -33,10 +34,19 @@ class Rack:
     Args:
         cores: Of each node.
         slots: Whether they offer any.
+        hosts: On which the nodes run, one each; None for all on the loopback address.
+        patience_ms: So long a node may take to answer before that counts against it; the fourth time it is given up.
     """
 
-    def __init__(self, cores: tuple[int, ...] = (4, 4, 4), slots: bool = True) -> None:
+    def __init__(
+        self,
+        cores: tuple[int, ...] = (4, 4, 4),
+        slots: bool = True,
+        hosts: Hosts | None = None,
+        patience_ms: int = 30000,
+    ) -> None:
         self._cores = cores
+        self._hosts = hosts
         self._slots = () if slots else ("--no-slots",)
         # Ray's sockets lie in here, and their paths must stay below 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="rack-", dir="/tmp"))
@@ -52,15 +62,16 @@ class Rack:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
-            # A node that is gone shall be missed soon.
+            # A node that is killed refuses every call, and so is missed after two seconds. One that is only slow, as on
+            # a machine that is busy with all of them, must not be.
             "RAY_health_check_period_ms": "500",
-            "RAY_health_check_timeout_ms": "2000",
+            "RAY_health_check_timeout_ms": str(patience_ms),
             "RAY_health_check_failure_threshold": "4",
         }
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return f"{self._hosts.addresses[0] if self._hosts else '127.0.0.1'}:{self._port}"
 
     @property
     def client_address(self) -> str:
@@ -80,12 +91,10 @@ class Rack:
             f"--ray-client-server-port={self._client_port}",
             "--include-dashboard=false",
         )
-        self._start(self._cores[0], "--head", f"--port={self._port}", rays=head)
-        self._wait_until(self._is_listening)
         # One after another: on one machine they would quarrel over the names of their sockets.
+        self._start(self._cores[0], "--head", f"--port={self._port}", rays=head)
         for cores in self._cores[1:]:
             self._start(cores, f"--address={self.address}")
-            self._wait_until(lambda: "Ray runtime started" in self._log_of(len(self._nodes) - 1))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -131,7 +140,9 @@ class Rack:
         return "\n".join(file.read_text() for file in sorted(self._folder.glob("node-*.log")))
 
     def _start(self, cores: int, *ours: str, rays: tuple[str, ...] = ()) -> None:
+        number = len(self._nodes)
         command = [
+            *(self._hosts.command_on(number) if self._hosts else ()),
             sys.executable,
             "-m",
             "medalign",
@@ -146,7 +157,9 @@ class Rack:
         ]
         if not rays:
             command.append(f"--dashboard-agent-listen-port={free_port()}")
-        with (self._folder / f"node-{len(self._nodes)}.log").open("wb") as log:
+        if self._hosts:
+            command.append(f"--node-ip-address={self._hosts.addresses[number]}")
+        with self._log_of(number).open("wb") as log:
             self._nodes.append(
                 subprocess.Popen(
                     command,
@@ -157,23 +170,13 @@ class Rack:
                     start_new_session=True,
                 )
             )
-
-    def _wait_until(self, is_ready: Callable[[], bool]) -> None:
-        """Waits for the node that was started last."""
         end = time.monotonic() + _WAIT_SECONDS
-        while not is_ready():
-            assert self._nodes[-1].poll() is None and time.monotonic() < end, self.log()
+        while "Ray runtime started" not in self._log_of(number).read_text():
+            assert self._nodes[number].poll() is None and time.monotonic() < end, self.log()
             time.sleep(0.05)
 
-    def _is_listening(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self._port), timeout=1).close()
-        except OSError:
-            return False
-        return True
-
-    def _log_of(self, number: int) -> str:
-        return (self._folder / f"node-{number}.log").read_text()
+    def _log_of(self, number: int) -> Path:
+        return self._folder / f"node-{number}.log"
 
 
 def free_port() -> int:

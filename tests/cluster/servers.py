@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -16,10 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
+from tests.markers import NotHereError
+
 ROOT = Path(__file__).resolve().parents[2]
-_WAIT_SECONDS = 180.0
+_WAIT_SECONDS = 600.0
 
 
 def postgres_programs() -> Path | None:
@@ -29,54 +33,105 @@ def postgres_programs() -> Path | None:
     return Path(program).resolve().parent if program else None
 
 
+class Postgres:
+    """A PostgreSQL with a user and a database `mlflow`, which can be killed and started again.
+
+    Raises:
+        NotHereError: It is not installed, or no other user than root can run it.
+    """
+
+    def __init__(self) -> None:
+        self._programs = postgres_programs()
+        if self._programs is None:
+            raise NotHereError("PostgreSQL is not installed; on Debian: apt-get install postgresql")
+        # PostgreSQL refuses to run as root.
+        self._user = _user() if os.getuid() == 0 else None
+        self.password = secrets.token_hex(12)
+        self._port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))
+        (self._folder / "password").write_text(self.password)
+        if self._user is not None:
+            for path in (self._folder, self._folder / "password"):
+                shutil.chown(path, self._user)
+        made = subprocess.run(
+            [
+                *(self._programs / "initdb", "-D", self._folder / "data", "-U", "mlflow"),
+                *("-A", "scram-sha-256", "-N", "--pwfile", self._folder / "password", "-E", "UTF8"),
+            ],
+            capture_output=True,
+            text=True,
+            user=self._user,
+            cwd=self._folder,
+            check=False,
+        )
+        assert made.returncode == 0, made.stderr
+        try:
+            self.start()
+            _create_database(self._port, self.password)
+        except BaseException:
+            self.end()
+            raise
+
+    @property
+    def uri(self) -> str:
+        """The database's address, without the password."""
+        return f"postgresql://mlflow@127.0.0.1:{self._port}/mlflow"
+
+    def start(self) -> None:
+        """Returns when it listens; after a kill it first repairs what was half written."""
+        assert self._programs is not None
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": self._port,
+            "unix_socket_directories": self._folder,
+            "fsync": "off",
+        }
+        command = [self._programs / "postgres", "-D", self._folder / "data"]
+        command += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, user=self._user, cwd=self._folder
+            )
+        _wait_until(lambda: _listens(self._port), self._process, self._folder / "log")
+
+    def kill(self) -> None:
+        """Kills all of its processes at once, as a power cut does."""
+        if self._process is None:
+            return
+        server = psutil.Process(self._process.pid)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            # Stopped first, or it would start others in place of those that die.
+            server.suspend()
+            below = server.children(recursive=True)
+            for process in (server, *below):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(below, timeout=_WAIT_SECONDS)
+        self._process.wait()
+        self._process = None
+
+    def end(self) -> None:
+        """Leaves neither processes nor files behind."""
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 @contextmanager
 def postgres() -> Iterator[tuple[str, str]]:
-    """A PostgreSQL with a user and a database `mlflow`.
+    """A PostgreSQL for a test, which is skipped where there can be none.
 
     Yields:
         The database's address without the password, and the password.
     """
-    programs = postgres_programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed; on Debian: apt-get install postgresql")
-    folder = Path(tempfile.mkdtemp(prefix="postgres-", dir="/tmp"))
-    password, port = secrets.token_hex(12), _free_port()
-    (folder / "password").write_text(password)
-    # PostgreSQL refuses to run as root.
-    user = _user() if os.getuid() == 0 else None
-    if user is not None:
-        for path in (folder, folder / "password"):
-            shutil.chown(path, user)
-    made = subprocess.run(
-        [
-            *(programs / "initdb", "-D", folder / "data", "-U", "mlflow", "-A", "scram-sha-256", "-N"),
-            *("--pwfile", folder / "password", "-E", "UTF8"),
-        ],
-        capture_output=True,
-        text=True,
-        user=user,
-        cwd=folder,
-        check=False,
-    )
-    assert made.returncode == 0, made.stderr
-    options = {
-        "listen_addresses": "127.0.0.1",
-        "port": port,
-        "unix_socket_directories": folder,
-        "fsync": "off",
-    }
-    command = [programs / "postgres", "-D", folder / "data"]
-    command += [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, user=user, cwd=folder)
     try:
-        _wait_until(lambda: _listens(port), process, folder / "log")
-        _create_database(port, password)
-        yield f"postgresql://mlflow@127.0.0.1:{port}/mlflow", password
+        server = Postgres()
+    except NotHereError as error:
+        pytest.skip(str(error))
+    try:
+        yield server.uri, server.password
     finally:
-        process.send_signal(signal.SIGQUIT)  # an immediate end
-        process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        server.end()
 
 
 @contextmanager
@@ -123,7 +178,7 @@ def _user() -> str:
             return pwd.getpwnam(name).pw_name
         except KeyError:
             continue
-    pytest.skip("PostgreSQL refuses to run as root, and there is no user postgres or nobody")
+    raise NotHereError("PostgreSQL refuses to run as root, and there is no user postgres or nobody")
 
 
 def _create_database(port: int, password: str) -> None:

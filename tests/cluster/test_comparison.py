@@ -92,7 +92,7 @@ class Driver:
             text=True,
             start_new_session=True,
         )
-        self._watchdog = threading.Timer(600, self.end)
+        self._watchdog = threading.Timer(1800, self.end)
         self._watchdog.start()
 
     @property

@@ -64,7 +64,7 @@ class Shell:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=500,
+            timeout=1800,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"

@@ -109,7 +109,7 @@ def test_trials_on_three_nodes_come_out_as_in_one_process_though_a_node_is_kille
         text=True,
     )
     said = []
-    watchdog = threading.Timer(400, driver.kill)
+    watchdog = threading.Timer(1500, driver.kill)
     watchdog.start()
     assert driver.stdout is not None
     for line in driver.stdout:

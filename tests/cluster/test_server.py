@@ -66,7 +66,7 @@ def _compare(workplace: Path, *options: str, **environment: str) -> subprocess.C
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1800,
         check=False,
     )
 

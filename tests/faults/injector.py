@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from tests.faults.workplace import NUM_TRIALS, Session
+from tests.markers import NotHereError
 
 STARTS = r"\] \S+-\d{3} (starts|goes on)"
 LONGEST_DELAY_SECONDS = 3.0
@@ -141,12 +142,12 @@ class SmallDisk:
     @classmethod
     @contextlib.contextmanager
     def mounted(cls, folder: Path, mib: int) -> Iterator[SmallDisk]:
-        """Raises PermissionError, with the reason, where nothing can be mounted."""
+        """Raises NotHereError where nothing can be mounted."""
         folder.mkdir(parents=True, exist_ok=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(folder)]
         made = subprocess.run(command, capture_output=True, text=True, check=False)
         if made.returncode:
-            raise PermissionError(f"no small disk can be mounted here: {made.stderr.strip()}")
+            raise NotHereError(f"no small disk can be mounted here: {made.stderr.strip()}")
         try:
             yield cls(folder)
         finally:

@@ -1,4 +1,4 @@
-"""An MLflow server that can be killed, stopped and started again, on SQLite or on a PostgreSQL of its own."""
+"""An MLflow server that can be killed, stopped and started again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ class MlflowServer:
     """`mlflow server` in a process group of its own, with its artifacts in the folder.
 
     Args:
-        store: URI of its database; None is an SQLite file in the folder.
+        database: URI of its database; None is an SQLite file in the folder.
+        password: Of that database.
     """
 
-    def __init__(self, folder: Path, store: str | None = None) -> None:
+    def __init__(self, folder: Path, database: str | None = None, password: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        self._store = store or f"sqlite:///{folder}/server.db"
+        self._database = database or f"sqlite:///{folder}/server.db"
+        self._password = password
         self._port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -31,20 +33,20 @@ class MlflowServer:
     def uri(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
-    @property
-    def store(self) -> str:
-        """URI of its database, to read it without the server."""
-        return self._store
-
     def start(self) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self._port)]
-        command += ["--backend-store-uri", self._store, "--workers", "1"]
+        command += ["--backend-store-uri", self._database, "--workers", "1"]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=self._folder, stdout=log, stderr=log, start_new_session=True
+                command,
+                cwd=self._folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "PGPASSWORD": self._password},
             )
-        for _ in range(1200):
+        for _ in range(3000):
             if self._answers():
                 return
             assert self._process.poll() is None, (self._folder / "server.log").read_text()[-2000:]

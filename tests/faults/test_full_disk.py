@@ -14,7 +14,7 @@ from medalign.scheduling.ray_tune import run_ray
 from medalign.scheduling.slots import Slots
 from medalign.tracking.folder import ComparisonFolder
 from tests.faults.injector import SmallDisk
-from tests.markers import cluster
+from tests.markers import NotHereError, cluster
 from tests.scheduling import fakes
 
 
@@ -38,7 +38,7 @@ def test_a_full_disk_ends_the_trials_with_one_line_and_they_go_on_when_there_is_
     try:
         mounted = SmallDisk.mounted(tmp_path / "small", mib=4)
         disk = mounted.__enter__()
-    except PermissionError as error:
+    except NotHereError as error:
         pytest.skip(str(error))
     try:
         experiment = Experiment(name="full", results_folder=str(disk.folder))

@@ -6,6 +6,7 @@ Beside the comparison every optimisation step is written down, from outside of i
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,22 @@ class Workplace:
         (folder / "tracer").mkdir(exist_ok=True)
         (folder / "tracer" / "sitecustomize.py").write_text(TRACER)
 
-    def session(self, name: str, *options: str, steps: str | None = None) -> Session:
-        """A comparison in a process of its own, begun with these options."""
-        session = Session(self.folder, name, steps or name, *options)
+    def session(
+        self,
+        name: str,
+        *options: str,
+        steps: str | None = None,
+        before: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> Session:
+        """A comparison in a process of its own, begun with these options.
+
+        Args:
+            before: What stands before its command.
+            environment: Variables beside those of this process.
+        """
+        more = environment or {}
+        session = Session(self.folder, name, steps or name, *options, before=before, **more)
         self._sessions.append(session)
         return session
 
@@ -97,17 +111,22 @@ class Workplace:
         for session in self._sessions:
             session.end()
 
-    def begin(self, name: str, *options: str) -> Session:
-        return self.session(name, "--experiment", "experiment.yaml", *options)
+    def begin(self, name: str, *options: str, **more: Any) -> Session:
+        return self.session(name, "--experiment", "experiment.yaml", *options, **more)
 
 
 class Session(sessions.Session):
     """One that writes down its steps."""
 
-    def __init__(self, folder: Path, name: str, steps: str, *options: str) -> None:
+    def __init__(
+        self, folder: Path, name: str, steps: str, *options: str, before: Sequence[str], **environment: str
+    ) -> None:
         self.steps = folder / f"{steps}.steps"
-        paths = os.pathsep.join((str(folder / "tracer"), str(sessions.ROOT)))
-        super().__init__(folder, name, *options, PYTHONPATH=paths, MEDALIGN_STEPS=str(self.steps))
+        traced = {
+            "PYTHONPATH": os.pathsep.join((str(folder / "tracer"), str(sessions.ROOT))),
+            "MEDALIGN_STEPS": str(self.steps),
+        }
+        super().__init__(folder, name, *options, before=before, **{**environment, **traced})
 
 
 @dataclass(frozen=True)

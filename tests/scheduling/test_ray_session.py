@@ -26,6 +26,10 @@ diary = fakes.Diary()
 with ray_session_ahead(Slots()) as wait_for_ray:
     plan = Plan([MethodPlan(method="base")], Path(sys.argv[1]))
     wait_for_ray()
+    import psutil
+    me = psutil.Process()
+    sockets = [socket for each in (me, *me.children(recursive=True)) for socket in each.net_connections()]
+    print({socket.laddr.ip.removeprefix("::ffff:") for socket in sockets if socket.status == "LISTEN"})
     run_ray(plan, fakes.make_hill_climber, [diary], Slots(), storage=Path(sys.argv[1]))
 import os, ray
 folders = list(Path("/tmp").glob(f"medalign-ray-{os.getpid()}-*"))
@@ -33,7 +37,19 @@ print(diary.results[0].status, ray.is_initialized(), folders)
 """
 
 
-def test_ray_started_ahead_runs_trials_and_leaves_nothing_behind(tmp_path: Path) -> None:
+STRANGER = """
+import sys
+from medalign.errors import ClusterError
+from medalign.scheduling.ray_session import ray_session
+try:
+    with ray_session(address=sys.argv[1]):
+        print("joined")
+except ClusterError as error:
+    print(error)
+"""
+
+
+def test_ray_started_ahead_runs_trials_on_loopback_and_leaves_nothing_behind(tmp_path: Path) -> None:
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", AHEAD, str(tmp_path)],
@@ -44,7 +60,25 @@ def test_ray_started_ahead_runs_trials_and_leaves_nothing_behind(tmp_path: Path)
         env={**os.environ, "PYTHONPATH": str(root)},
         check=False,
     )
-    assert (done.stdout, done.stderr) == ("completed False []\n", "")
+    assert (done.stdout, done.stderr) == ("{'127.0.0.1'}\ncompleted False []\n", "")
+
+
+@pytest.mark.parametrize("variables", [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "f" * 64}])
+def test_nobody_else_on_this_machine_joins_a_private_ray(two_slots: Slots, variables: dict[str, str]) -> None:
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER, address],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        env={**kept, "RAY_AUTH_MODE": "token", **variables},
+        check=False,
+    )
+    assert f"ray_address: {address}: the cluster refuses this machine's token" in done.stdout, done
 
 
 def test_a_session_within_a_session_leaves_ray_running(two_slots: Slots) -> None:
