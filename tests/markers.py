@@ -14,10 +14,18 @@ class NotHereError(Exception):
     """This machine does not have, or does not allow, what something needs; the text says which."""
 
 
+# A condition given as text is evaluated when the test is about to run, and then knows the options.
+SLOW_MARKS = (
+    pytest.mark.slow,
+    pytest.mark.skipif("not config.getoption('--run-slow')", reason="slow; add --run-slow"),
+)
+
+
 def slow(test: Test) -> Test:
     """Takes minutes: runs only with --run-slow."""
-    # A condition given as text is evaluated when the test is about to run, and then knows the options.
-    return _marked(test, pytest.mark.slow, "not config.getoption('--run-slow')", "slow; add --run-slow")
+    for mark in SLOW_MARKS:
+        test = mark(test)
+    return test
 
 
 def cluster(test: Test) -> Test:

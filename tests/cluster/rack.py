@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -36,6 +37,7 @@ class Rack:
         slots: Whether they offer any.
         hosts: On which the nodes run, one each; None for all on the loopback address.
         patience_ms: So long a node may take to answer before that counts against it; the fourth time it is given up.
+        environment: Added to that of the nodes.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Rack:
         slots: bool = True,
         hosts: Hosts | None = None,
         patience_ms: int = 30000,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._cores = cores
         self._hosts = hosts
@@ -67,6 +70,7 @@ class Rack:
             "RAY_health_check_period_ms": "500",
             "RAY_health_check_timeout_ms": str(patience_ms),
             "RAY_health_check_failure_threshold": "4",
+            **(environment or {}),
         }
 
     @property

@@ -16,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from medalign.config.storage import Storage
 from medalign.evaluation.predictions import read_parquet
 from medalign.tracking.folder import ComparisonFolder
 from tests.cluster.rack import ROOT, Rack
 from tests.markers import cluster
+from tests.object_store import KEYS, object_store
 from tests.tiny_models import make_tiny
 
 SETTINGS = (
@@ -74,7 +76,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rack() -> Iterator[Rack]:
-    with Rack() as rack:
+    with Rack(environment=KEYS) as rack:
         yield rack
 
 
@@ -145,7 +147,7 @@ def test_three_nodes_and_twelve_slots_give_the_undisturbed_table_though_a_node_i
     rack.kill(2)
     assert disturbed.wait() == 0, disturbed.out + rack.log()
     # The same on this machine alone, two at a time: what is tried must not depend on it.
-    undisturbed = Driver(rack, workplace, *SETTINGS, "--slots", "2", RAY_AUTH_MODE="disabled")
+    undisturbed = Driver(rack, workplace, *SETTINGS, "--slots", "2")
     assert undisturbed.wait() == 0, undisturbed.out
     first, second = _folder(disturbed, workplace), _folder(undisturbed, workplace)
     assert _table(first) == _table(second)
@@ -153,18 +155,29 @@ def test_three_nodes_and_twelve_slots_give_the_undisturbed_table_though_a_node_i
     assert len(first.results()) == len(second.results()) >= 3 * 5 + 1
 
 
+@pytest.fixture(params=["file://", "s3://"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "file://":
+        yield f"file://{tmp_path}/place"
+        return
+    with object_store() as uri:
+        yield uri
+
+
 @cluster
 def test_files_of_trials_come_back_through_a_place_that_is_not_the_results_folder(
-    rack: Rack, workplace: Path, tmp_path: Path
+    rack: Rack, workplace: Path, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = f"file://{tmp_path}/place"
     options = ("--methods", "sft", "--trials", "1", "--seeds", "1", "--storage-path", place)
     driver = Driver(rack, workplace, *SETTINGS, *options, "--address", rack.address)
     assert driver.wait() == 0, driver.out
     folder = _folder(driver, workplace)
     left = {file.relative_to(folder.path).as_posix() for file in folder.path.glob("trials/*/*/*")}
     assert "trials/sft-refit-000/adapter/adapter_model.safetensors" in left
-    assert (tmp_path / "place" / folder.id / "trials" / "sft-refit-000" / "predictions.parquet").is_file()
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    there = Storage(place).below(folder.id)
+    assert "predictions.parquet" in there.names("trials/sft-refit-000")
 
 
 def _refused(rack: Rack, workplace: Path, *options: str, **environment: str) -> str:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from medalign.config.storage import Storage
 from medalign.errors import StorageError
+from tests.markers import SLOW_MARKS, slow
+from tests.object_store import KEYS, object_store
 
 
 @pytest.fixture
@@ -18,8 +21,18 @@ def trial(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=["folder", "file://"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with object_store() as uri:
+        yield uri
+
+
+@pytest.fixture(params=["folder", "file://", pytest.param("s3://", marks=SLOW_MARKS)])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    if request.param == "s3://":
+        for name, value in KEYS.items():
+            monkeypatch.setenv(name, value)
+        return Storage(request.getfixturevalue("bucket")).below(tmp_path.name)
     prefix = "file://" if request.param == "file://" else ""
     return Storage(f"{prefix}{tmp_path}/shared").below("comparison-1")
 
@@ -84,3 +97,12 @@ def test_a_place_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> N
 def test_an_address_that_is_none_is_told_in_one_line() -> None:
     with pytest.raises(StorageError, match=r"^storage_path: 'ftp7://host/x' is no place that can be used"):
         Storage("ftp7://host/x").check()
+
+
+@slow
+def test_a_bucket_that_is_not_there_is_told_in_one_line(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StorageError, match=r"^storage_path: cannot write to s3://other/medalign") as raised:
+        Storage(bucket.replace("//trials", "//other")).check()
+    assert "\n" not in str(raised.value)
