@@ -43,6 +43,9 @@ CUT_FOR_A_WHILE = "cut a node's network for a while"
 CUT_FOR_GOOD = "cut a node's network for good"
 KINDS = (*FAULTS, FULL_DISK, KILL_SERVER, STOP_SERVER, KILL_DATABASE, CUT_FOR_A_WHILE, CUT_FOR_GOOD)
 DISK_MIB = 48
+# Ray gives its processes 30 s to start, which on a machine that others use may be too short.
+_RAY_IS_LATE = "a private Ray cannot be started: The current node timed out"
+_STARTS = 5
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,13 @@ class Runs:
         stack.callback(self._work.end)
         self._server: MlflowServer | None = None
         self._database: Postgres | None = None
-        start = time.monotonic()
-        session = self._work.begin("undisturbed")
-        if session.wait() != 0:
-            raise SystemExit(session.out + session.err)
+        for attempt in range(_STARTS):
+            start = time.monotonic()
+            session = self._work.begin("undisturbed")
+            if session.wait() == 0:
+                break
+            if _RAY_IS_LATE not in session.err or attempt == _STARTS - 1:
+                raise SystemExit(session.out + session.err)
         self.undisturbed_seconds = time.monotonic() - start
         self._left = Left.of(session.comparison)
 
@@ -126,6 +132,17 @@ class Runs:
         Raises:
             NotHereError: This machine does not have or allow what the fault needs.
         """
+        for _ in range(_STARTS):
+            (self._work.folder / f"{name}.steps").unlink(missing_ok=True)
+            outcome = self._once(kind, generator, name)
+            if outcome is not None:
+                break
+            print(f"   {kind}: {_RAY_IS_LATE}; begun again", flush=True)
+        assert outcome is not None, f"Ray was not started in time in {_STARTS} sessions"
+        return outcome
+
+    def _once(self, kind: str, generator: random.Random, name: str) -> Outcome | None:
+        """None if Ray was not started in time, as on a machine that is busy, so that there was nothing to disturb."""
         start = time.monotonic()
         with contextlib.ExitStack() as stack:
             if kind == FULL_DISK:
@@ -136,18 +153,27 @@ class Runs:
                 session, struck, note = self._with_network_cut(name, kind, generator, stack)
             else:
                 session, struck, note = self._with_fault(name, FAULTS[kind], generator)
+            if not struck and _RAY_IS_LATE in session.err:
+                return None
             sessions = 1
             if struck and session.process.returncode != 0 and not note:
-                comparison = session.comparison.id
-                results = str(session.comparison.path.parent)
-                session = self._work.session(
-                    f"{name}-resumed", "--results", results, "--resume", comparison, steps=name
-                )
-                sessions, code = 2, session.wait()
+                session = self._continued(session, name)
+                sessions, code = 2, session.process.returncode
                 note = "" if code == 0 else f"exit code {code} when continued: {session.err.strip()[-300:]}"
             outcome = self._judged(kind, name, struck, sessions, session, time.monotonic() - start, note)
             shutil.rmtree(session.comparison.path, ignore_errors=True)
         return outcome
+
+    def _continued(self, session: Session, name: str) -> Session:
+        comparison, results = session.comparison.id, str(session.comparison.path.parent)
+        for _ in range(_STARTS):
+            session = self._work.session(
+                f"{name}-resumed", "--results", results, "--resume", comparison, steps=name
+            )
+            session.wait()
+            if _RAY_IS_LATE not in session.err:
+                break
+        return session
 
     def _judged(
         self, kind: str, name: str, struck: bool, sessions: int, session: Session, seconds: float, note: str

@@ -56,7 +56,7 @@ def test_ray_started_ahead_runs_trials_on_loopback_and_leaves_nothing_behind(tmp
         cwd=root,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(root)},
         check=False,
     )
@@ -74,7 +74,7 @@ def test_nobody_else_on_this_machine_joins_a_private_ray(two_slots: Slots, varia
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=600,
         env={**kept, "RAY_AUTH_MODE": "token", **variables},
         check=False,
     )
