@@ -57,10 +57,11 @@ def token() -> str:
 
 def forget_token() -> None:
     """Has Ray look for its token again, since that of another cluster is another."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray import _raylet
 
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    compiled: Any = _raylet
+    compiled.Config.initialize("")
+    compiled.AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextlib.contextmanager
