@@ -32,7 +32,7 @@ from tests.cluster.servers import Postgres
 from tests.faults.injector import FAULTS, Fault, SmallDisk, at_random_moment
 from tests.faults.network import Hosts
 from tests.faults.servers import MlflowServer
-from tests.faults.workplace import Left, Repeated, Session, Workplace, repeated_steps
+from tests.faults.workplace import NAME, Left, Repeated, Session, Workplace, repeated_steps
 from tests.markers import NotHereError
 
 FULL_DISK = "fill the disk of the results"
@@ -289,7 +289,7 @@ def tracker_faults(server: MlflowServer, session: Session) -> str:
     if comparison.outbox.exists():
         return f"still waiting: {session.out[-300:]}"
     client = MlflowClient(tracking_uri=server.uri)
-    experiment = client.get_experiment_by_name(comparison.experiment.name)
+    experiment = client.get_experiment_by_name(NAME)
     assert experiment is not None
     wanted = f"tags.`medalign.comparison_id` = '{comparison.id}'"
     found = client.search_runs([experiment.experiment_id], filter_string=wanted)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import medalign
 from medalign.errors import ClusterError
@@ -220,6 +221,7 @@ def _connect(address: str) -> None:
     package = str(Path(medalign.__file__).resolve().parent)
     private_ray.forget_token()
     try:
+        _knock(address)
         ray.init(
             address=address,
             runtime_env={"py_modules": [package]},
@@ -250,6 +252,19 @@ def _check_reachable(address: str) -> None:
             f"ray_address: {address}: nothing answers there ({_one_line(error)}); check host and port, and that "
             "`medalign node start --head` runs there"
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Asks the head for its cluster's id; Ray itself knocks for 20 s, and then does not say why it was not let in.
+
+    Raises:
+        RayError: The head refuses the token, or what listens there is no Ray.
+    """
+    from ray import _raylet
+
+    compiled: Any = _raylet
+    if address != "auto" and not address.startswith("ray://"):
+        compiled.GcsClient(address=address)
 
 
 def _refusal(error: Exception) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from medalign.config.disk import disk_faults
 from medalign.config.search_space import SearchSpace
 from medalign.errors import StorageError
 from medalign.records import OUT_OF_MEMORY_RETRIES, Progress, TrialResult
@@ -155,12 +156,13 @@ class StoredStudy:
 
 
 def _stored(where: Path | str, action: Callable[[], T]) -> T:
-    """The action's value, a foreign library's refusal as our StorageError."""
+    """The action's value, a full disk and a foreign library's refusal as our StorageError."""
     import sqlalchemy
     from optuna.exceptions import OptunaError
 
     try:
-        return action()
+        with disk_faults(Path(str(where).removeprefix("sqlite:///")).parent):
+            return action()
     except (OSError, RuntimeError, sqlalchemy.exc.SQLAlchemyError, OptunaError) as error:
         first_line = (str(error).splitlines() or [""])[0]
         raise StorageError(

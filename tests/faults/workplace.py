@@ -37,6 +37,7 @@ space:
   learning_rate: {{type: float, low: 0.0005, high: 0.002, log: true}}
 fixed: {{batch_size: 2, epochs: 10, lora_dropout: 0.1}}
 """
+NAME = "disturbed"
 NUM_TRIALS = 7
 REPORTS = (0.25, 0.5, 1.0)
 
