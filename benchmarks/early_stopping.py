@@ -16,7 +16,6 @@ import json
 import tempfile
 from pathlib import Path
 
-from medalign.comparison import _method_plans, _search_spaces
 from medalign.config.experiment import load_experiment
 from medalign.methods.running import TrialJob, TrialRunner
 from medalign.preparing import prepared_data
@@ -24,6 +23,7 @@ from medalign.records import TrialResult
 from medalign.scheduling.early_stopping import AshaSettings, StoppingRule, WilcoxonSettings, stopping_rule
 from medalign.scheduling.local import run_local
 from medalign.scheduling.planning import Plan
+from medalign.searching import method_plans, search_spaces
 
 
 def replay(rule: StoppingRule, results: list[TrialResult]) -> dict[str, object]:
@@ -89,7 +89,7 @@ def main() -> None:
             checkpoints=rules["asha"].rungs,
             folder=scratch,
         )
-        plans = [plan for plan in _method_plans(experiment, _search_spaces(experiment, {})) if plan.space]
+        plans = [plan for plan in method_plans(experiment, search_spaces(experiment, {})) if plan.space]
         plan = Plan(plans, Path(scratch))
         run_local(plan, lambda: TrialRunner(job))
         results = [r for r in plan.results() if r.spec.stage == "search" and r.status == "completed"]

@@ -9,32 +9,31 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medalign.config.experiment import Experiment
 from medalign.config.locations import shown
-from medalign.config.search_space import SearchSpace, load_search_space
+from medalign.config.search_space import SearchSpace
 from medalign.config.secrets import redacted, without_secrets
 from medalign.config.storage import Storage
-from medalign.errors import ConfigError, MedalignError, StorageError
-from medalign.methods.catalog import METHODS, default_setting, method_named, setting_names
+from medalign.errors import MedalignError, StorageError
+from medalign.methods.catalog import default_setting
 from medalign.methods.checkpoints import latest_step
-from medalign.methods.contract import LIBRARIES, check_same_contract, make_contract
-from medalign.methods.readiness import Readiness, make_marker
+from medalign.methods.contract import check_same_contract, make_contract
 from medalign.methods.running import TrialJob, TrialRunner
+from medalign.placing import check_cluster, check_overlap, cluster, slots_of, storage_of
 from medalign.preparing import log_datasets, pairs_cost, prepared_data, with_sampled_answers
-from medalign.records import BASE, ArmResult, Cost, Progress, Question, TrialResult, TrialSpec
+from medalign.records import BASE, ArmResult, Progress, TrialResult, TrialSpec
 from medalign.reporting.live import LiveView
-from medalign.scheduling.early_stopping import AshaSettings, WilcoxonSettings
-from medalign.scheduling.planning import MethodPlan, Plan
-from medalign.scheduling.slots import Slots, comparison_slots, local_slots, visible_gpus_gib
-from medalign.scheduling.suggestion import known_trials
+from medalign.scheduling.planning import Plan
+from medalign.scheduling.slots import Slots
+from medalign.searching import GENERATION, method_plans, search_spaces, stopping_of
+from medalign.stating import detectable_difference, environment, plan_text
 from medalign.tracking.folder import ComparisonFolder
 from medalign.tracking.location import (
     browse_command,
@@ -50,8 +49,6 @@ if TYPE_CHECKING:
     from medalign.stats.comparison import ComparisonSummary
     from medalign.tracking.store import Tracker
 
-# Trials of a method between two looks at their scores, where the search is to be deterministic.
-GENERATION = 4
 
 Say = Callable[[str], None]
 
@@ -96,13 +93,13 @@ def run_comparison(
             return None
         say(f"going on with {folder.id}, under its own settings")
     experiment = _without_secrets(experiment)
-    spaces = _search_spaces(experiment, folder.search_spaces if folder is not None else {})
-    with _cluster(experiment):
+    spaces = search_spaces(experiment, folder.search_spaces if folder is not None else {})
+    with cluster(experiment):
         slots = slots_of(experiment)
-        _check_overlap(experiment, slots)
+        check_overlap(experiment, slots)
         say("reading the questions and the model ...")
         data = prepared_data(experiment)
-        say(_plan_text(experiment, data, slots))
+        say(plan_text(experiment, data, slots))
         if dry_run:
             return None
         uri = tracking_uri(experiment)
@@ -115,7 +112,7 @@ def run_comparison(
         with folder.held():
             if folder.contract is not None:
                 check_same_contract(folder.contract, contract)
-            _check_cluster(experiment, folder, contract)
+            check_cluster(experiment, folder, contract)
             folder.write_contract(contract)
             if warm_start is not None:
                 warm_start.write(folder.path)
@@ -135,45 +132,6 @@ def _without_secrets(experiment: Experiment) -> Experiment:
         if (uri := getattr(experiment, name))
     }
     return experiment.model_copy(update=addresses)
-
-
-def _cluster(experiment: Experiment) -> contextlib.AbstractContextManager[None]:
-    """A connection to the cluster that was named, for the time of the comparison."""
-    from medalign.scheduling.ray_session import ray_session
-
-    if experiment.ray_address is None:
-        return contextlib.nullcontext()
-    return ray_session(address=experiment.ray_address)
-
-
-def _check_cluster(experiment: Experiment, folder: ComparisonFolder, contract: Mapping[str, Any]) -> None:
-    """Has every node of a cluster looked at before a trial is spent."""
-    from medalign.modeling.base_models import absolute_name
-    from medalign.scheduling.cluster import check_nodes
-
-    storage = _storage(experiment, folder)
-    if storage is not None:
-        storage.check()
-    if experiment.ray_address is None:
-        return
-    marker = make_marker(folder.path)
-    readiness = Readiness(
-        model=absolute_name(experiment.model.name),
-        fingerprint={
-            name: contract["base"][name] for name in contract["base"] if name not in ("model", "precision")
-        },
-        storage=storage.uri if storage else None,
-        shared=str(folder.path),
-        marker=marker,
-    )
-    try:
-        check_nodes(LIBRARIES, readiness)
-    finally:
-        (folder.path / marker).unlink(missing_ok=True)
-
-
-def _storage(experiment: Experiment, folder: ComparisonFolder) -> Storage | None:
-    return Storage(experiment.storage_path).below(folder.id) if experiment.storage_path else None
 
 
 def _warm_start(
@@ -229,7 +187,7 @@ class _Comparison:
         self._data = data
         self._contract = contract
         self._plan = Plan(
-            _method_plans(experiment, spaces, warm_start, pairs_cost(data)),
+            method_plans(experiment, spaces, warm_start, pairs_cost(data)),
             folder.path,
             num_slots=slots.num_slots,
             finished=folder.results(),
@@ -282,8 +240,8 @@ class _Comparison:
         from medalign.scheduling.ray_tune import run_ray
 
         experiment = self._experiment
-        asha = _stopping(experiment)
-        storage = _storage(experiment, self._folder)
+        asha = stopping_of(experiment)
+        storage = storage_of(experiment, self._folder)
         job = TrialJob(
             model=absolute_name(experiment.model.name),
             precision=experiment.model.precision,
@@ -360,10 +318,10 @@ class _Comparison:
             command=state["command"],
             begun=state["begun"],
             card=brief(self._data.card),
-            environment=_environment(self._slots),
+            environment=environment(self._slots),
             questions=self._data.test,
             majority_baseline=majority_baseline(self._data.train, self._data.test),
-            stated_detectable_difference=_detectable(self._data.test, len(self._method_names)),
+            stated_detectable_difference=detectable_difference(self._data.test, len(self._method_names)),
         )
         write_surroundings(self._folder.path, surroundings)
 
@@ -409,77 +367,6 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def _search_spaces(experiment: Experiment, kept: Mapping[str, Path]) -> dict[str, SearchSpace]:
-    """Every method's search space, each of its bounds tried on the method's own checks.
-
-    Args:
-        kept: Files that win over those that the experiment names.
-    """
-    spaces = {}
-    for method in experiment.methods:
-        if method == BASE or method not in METHODS:
-            method_named(method)
-            raise ConfigError("methods: base always takes part; name only what is to be compared with it")
-        path = kept.get(method) or experiment.search_space_path(method)
-        space = load_search_space(path, known=setting_names(method), method=method)
-        for edge in space.edges():
-            try:
-                method_named(method).settings(edge)
-            except ConfigError as error:
-                raise ConfigError(*(f"{path}: {fault}" for fault in error.faults)) from error
-        spaces[method] = space
-    return spaces
-
-
-def slots_of(experiment: Experiment) -> Slots:
-    """The slots of this machine, or those of the cluster to which it is connected."""
-    from medalign.scheduling.cluster import offered_slots
-
-    if experiment.ray_address is None:
-        return local_slots(
-            slot_gib=experiment.slot_gib,
-            slot_cores=experiment.slot_cores,
-            slots_per_trial=experiment.slots_per_trial,
-            max_slots=experiment.max_slots,
-        )
-    return comparison_slots(
-        offered_slots(experiment.ray_address),
-        slot_gib=experiment.slot_gib,
-        slots_per_trial=experiment.slots_per_trial,
-        max_slots=experiment.max_slots,
-    )
-
-
-def _check_overlap(experiment: Experiment, slots: Slots) -> None:
-    """Whether what `overlap` asks for can be had.
-
-    Raises:
-        ConfigError: It cannot.
-    """
-    from medalign.scheduling.gpu_sharing import find_service
-
-    if not experiment.overlap:
-        return
-    if experiment.ray_address is not None:
-        raise ConfigError(
-            "overlap: is for the GPUs of this machine; on a cluster start the service on each node before "
-            "`medalign node start`, and leave overlap out"
-        )
-    if slots.slot.kind != "gpu":
-        raise ConfigError("overlap: the slots of this machine have no GPU; leave it out")
-    find_service()
-
-
-def _stopping(experiment: Experiment) -> AshaSettings:
-    """When trials are compared, and how."""
-    kind = WilcoxonSettings if experiment.pruner == "wilcoxon" else AshaSettings
-    return kind(
-        grace_share=experiment.grace_share,
-        reduction_factor=experiment.reduction_factor,
-        generation=GENERATION if experiment.deterministic else None,
-    )
-
-
 def _contract(experiment: Experiment, data: PreparedData) -> dict[str, Any]:
     from medalign.modeling.base_models import fingerprint_folder, resolve_folder
 
@@ -494,109 +381,11 @@ def _contract(experiment: Experiment, data: PreparedData) -> dict[str, Any]:
     )
 
 
-def _method_plans(
-    experiment: Experiment,
-    spaces: Mapping[str, SearchSpace],
-    warm_start: WarmStart | None = None,
-    paid_for_pairs: Cost | None = None,
-) -> list[MethodPlan]:
-    """The base and every method, the longest trials first, so that slots are full to the end.
-
-    Args:
-        paid_for_pairs: What a method that learns from pairs has spent of its budget already.
-    """
-    budget_seconds = None
-    spent = paid_for_pairs.wall_seconds if paid_for_pairs else 0.0
-    if experiment.budget_gpu_hours is not None:
-        slot_seconds = 3600 * experiment.budget_gpu_hours / len(experiment.methods)
-        budget_seconds = slot_seconds / experiment.slots_per_trial
-    earlier = warm_start.trials if warm_start is not None else {}
-    searching = sorted(experiment.methods, key=lambda name: METHODS[name].relative_cost, reverse=True)
-    plans = [
-        MethodPlan(
-            method=name,
-            space=spaces[name],
-            num_trials=experiment.trials,
-            num_seeds=experiment.seeds,
-            seed=experiment.seed,
-            first_setting=default_setting(name),
-            depends_on_seed=METHODS[name].depends_on_seed,
-            second_setting=earlier[name][0].spec.setting if name in earlier else None,
-            earlier=known_trials(earlier[name], spaces[name])
-            if warm_start is not None and warm_start.is_comparable
-            else (),
-            budget_seconds=max(0.0, budget_seconds - spent)
-            if budget_seconds is not None and METHODS[name].learns_from_pairs
-            else budget_seconds,
-        )
-        for name in searching
-    ]
-    return [*plans, MethodPlan(method=BASE, seed=experiment.seed)]
-
-
-def _plan_text(experiment: Experiment, data: PreparedData, slots: Slots) -> str:
-    """What will be run and what it can detect, before anything is spent."""
-    from medalign.stats.power import ASSUMED_DISCORDANCE
-
-    num_scored = sum(question.is_scored for question in data.test)
-    gpu = f" and {slots.slot.memory_gib:g} GiB of a GPU" if slots.slot.memory_gib else ""
-    smallest = _detectable(data.test, 1 + len(experiment.methods))
-    budget = experiment.budget_gpu_hours
-    lines = {
-        "arms": f"{BASE}, {', '.join(experiment.methods)}",
-        "model": f"{experiment.model.name}, precision {experiment.model.precision}",
-        "questions": f"{len(data.train)} to learn from, {len(data.validation)} for validation, {len(data.test)} for "
-        f"the test ({num_scored} with options, {len(data.test) - num_scored} answered in writing), "
-        f"out of {', '.join(experiment.data.sources)}",
-        "left out": ", ".join(f"{number} question(s) ({reason})" for reason, number in data.drops.items()),
-        "trials": f"{experiment.trials} setting(s) tried for each method; the best one is trained again over "
-        f"{experiment.seeds} seed(s) and answers the test",
-        "slots": f"{slots.num_slots} trial(s) at once, each on {slots.slot.num_cores} CPU core(s){gpu}",
-        "budget": f"{budget:g} hours of slots in all, {budget / len(experiment.methods):.3g} for each method"
-        if budget
-        else "",
-        "detectable": "nothing: the test is too small for any difference between two arms"
-        if smallest is None
-        else f"differences in accuracy from about {100 * smallest:.0f} points on (80% power, Holm's correction over "
-        f"all pairs, two arms that differ on {ASSUMED_DISCORDANCE:.0%} of the questions)",
-    }
-    return "\n".join(f"{label:<11}{text}" for label, text in lines.items() if text)
-
-
-def _detectable(test: Iterable[Question], num_arms: int) -> float | None:
-    """Smallest difference in accuracy that the test split can show, Bonferroni's bound of the Holm correction."""
-    from medalign.stats.power import ASSUMED_DISCORDANCE, exact_detectable_difference
-
-    scored = sum(question.is_scored for question in test)
-    num_pairs = num_arms * (num_arms - 1) // 2
-    return exact_detectable_difference(scored, discordance=ASSUMED_DISCORDANCE, alpha=0.05 / num_pairs)
-
-
 def tracking_uri(experiment: Experiment) -> str:
     """The MLflow store of an experiment: as set, else of the environment, else of this folder."""
     import os
 
     return experiment.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(Path.cwd())
-
-
-def _environment(slots: Slots) -> dict[str, Any]:
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
-        "processor": _processor(),
-        "slots": slots.num_slots,
-        "cores_per_slot": slots.slot.num_cores,
-        "gpus_gib": list(visible_gpus_gib()),
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _command() -> str:

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from medalign.commands import compare
-from medalign.comparison import _check_overlap, _method_plans, _search_spaces
 from medalign.config.experiment import Experiment
 from medalign.errors import ConfigError
+from medalign.placing import check_overlap
 from medalign.records import Cost
 from medalign.scheduling import gpu_sharing
 from medalign.scheduling.slots import Slot, Slots
+from medalign.searching import method_plans, search_spaces
 from medalign.stats.power import exact_detectable_difference
 from tests.tiny_models import make_tiny
 
@@ -147,7 +148,7 @@ def test_overlapping_trials_need_a_gpu_of_this_machine(
     monkeypatch.setattr(gpu_sharing, "shutil", None)  # nothing is looked for where a cluster is named
     experiment = Experiment(name="x", overlap=True, ray_address="auto")
     with pytest.raises(ConfigError, match=r"overlap: is for the GPUs of this machine; on a cluster start"):
-        _check_overlap(experiment, Slots(slot=Slot(memory_gib=24.0)))
+        check_overlap(experiment, Slots(slot=Slot(memory_gib=24.0)))
 
 
 def test_all_faults_of_a_search_space_and_an_experiment_are_shown_together(
@@ -188,9 +189,9 @@ def test_what_a_comparison_leaves_out_is_said(here: Path, capfd: pytest.CaptureF
 
 def test_what_was_spent_on_pairs_is_off_the_budget_of_the_methods_that_learn_from_them() -> None:
     experiment = Experiment(name="e", budget_gpu_hours=3.0)
-    spaces = _search_spaces(experiment, {})
-    plans = {plan.method: plan for plan in _method_plans(experiment, spaces, None, Cost(wall_seconds=600.0))}
+    spaces = search_spaces(experiment, {})
+    plans = {plan.method: plan for plan in method_plans(experiment, spaces, None, Cost(wall_seconds=600.0))}
     assert plans["dpo"].budget_seconds == 3000.0
     assert plans["sft"].budget_seconds == plans["icl"].budget_seconds == 3600.0
-    dear = _method_plans(experiment, spaces, None, Cost(wall_seconds=1e6))
+    dear = method_plans(experiment, spaces, None, Cost(wall_seconds=1e6))
     assert next(plan for plan in dear if plan.method == "dpo").budget_seconds == 0.0

@@ -64,9 +64,10 @@ def _parser(prog: str) -> Parser:
 def _prepare(given: argparse.Namespace) -> int:
     experiment = read_experiment(given, "config")
 
-    from medalign.comparison import say, slots_of, tracking_uri
+    from medalign.comparison import say, tracking_uri
     from medalign.config.locations import shown
     from medalign.data.store import write_prepared
+    from medalign.placing import slots_of
     from medalign.preparing import prepared_data, track_data, with_sampled_answers
     from medalign.reporting.data_card import write_card
 
