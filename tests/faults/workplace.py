@@ -29,7 +29,7 @@ max_slots: {num_slots}
 slot_cores: 1
 search_spaces: {{sft: sft.yaml, dpo: dpo.yaml}}
 checkpoint_seconds: 2
-silence_seconds: 20
+silence_seconds: 60
 """
 SPACE = """\
 method: {method}
