@@ -46,6 +46,8 @@ T = TypeVar("T")
 ResumePoint = Callable[[str], Hashable]
 
 PROCESS_DIED = "its process was killed or crashed, as the system does to one that takes too much memory"
+PROCESS_SILENT = "its process gave no sign of life for silence_seconds, and was killed"
+LESS_BUSY = "a larger silence_seconds, or fewer slots if the machine is too busy"
 _PAYLOAD = "payload"
 
 # A process gives a sign of life so often; one that gives none for so long is taken for dead and killed.
@@ -178,6 +180,7 @@ class _Driver:
         self._orphans: list[TrialSpec] = []
         self._deaths: dict[str, list[Hashable]] = {}
         self._over_budget: set[str] = set()
+        self._silent: set[str] = set()
 
     @property
     def is_finished(self) -> bool:
@@ -238,6 +241,10 @@ class _Driver:
 
         self._guarded(tell)
 
+    def on_silence(self, tune_id: str) -> None:
+        """The trial's process has been silent for too long and is killed, of which `on_death` will be told."""
+        self._silent.add(tune_id)
+
     def on_death(self, tune_id: str, error: BaseException | None) -> None:
         """The trial ended without a result of its own: its process died or could not be made.
 
@@ -258,7 +265,9 @@ class _Driver:
         now = time.monotonic()
         wall_seconds = now - self._start_seconds.get(spec.trial_id, now)
         history = self._history[spec.trial_id]
-        self.on_end(tune_id, failed_result(spec, PROCESS_DIED, OUT_OF_MEMORY, history, wall_seconds))
+        is_silent = tune_id in self._silent
+        reason, remedy = (PROCESS_SILENT, LESS_BUSY) if is_silent else (PROCESS_DIED, OUT_OF_MEMORY)
+        self.on_end(tune_id, failed_result(spec, reason, remedy, history, wall_seconds))
 
     def _may_go_on(self, spec: TrialSpec, error: BaseException | None) -> bool:
         """Whether the trial had got any further than the last time that its process died."""
@@ -364,6 +373,7 @@ def _scheduler(driver: _Driver, slots: Slots, silence_seconds: float) -> Any:
                 if trial.status == "RUNNING" and trial.temporary_state.ray_actor is not None
             }
             for trial_id in self._silence.too_long(actors, time.monotonic()):
+                driver.on_silence(trial_id)
                 ray.kill(actors[trial_id])
 
         def end_processes(self) -> None:
