@@ -41,21 +41,40 @@ NAME = "disturbed"
 NUM_TRIALS = 7
 REPORTS = (0.25, 0.5, 1.0)
 
-# Loaded by every Python process of the comparison. It waits for the module of the training loop to be imported.
+# Loaded by every Python process of the comparison. It waits for the module of the training loop to be imported, and for
+# the one by which Ray gives its node up after 30 s, which is too soon on a machine that others use.
 TRACER = """\
-import os, sys, importlib.abc, importlib.machinery
+import os, sys, time, importlib.abc, importlib.machinery
 
 class Tracer(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name != "medalign.methods.training":
+        if name not in CHANGES:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         load = spec.loader.exec_module
         def exec_module(module):
             load(module)
-            module._checkpoint_callback = traced(module._checkpoint_callback)
+            CHANGES[name](module)
         spec.loader.exec_module = exec_module
         return spec
+
+def trace(module):
+    module._checkpoint_callback = traced(module._checkpoint_callback)
+
+def be_patient(module):
+    get_node = module.get_node
+    def get_node_patiently(address, node_id):
+        end = time.monotonic() + 600
+        while True:
+            try:
+                return get_node(address, node_id)
+            except RuntimeError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+    module.get_node = get_node_patiently
+
+CHANGES = {"medalign.methods.training": trace, "ray._private.services": be_patient}
 
 def traced(make):
     def make_traced(run, predictor):
