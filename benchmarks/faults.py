@@ -224,7 +224,8 @@ class Runs:
     ) -> tuple[Session, bool, str]:
         """On a cluster of two hosts of one slot each: the driver's, and the one that is cut off."""
         hosts = stack.enter_context(Hosts.made())
-        rack = stack.enter_context(Rack((1, 1), hosts=hosts, patience_ms=4000))
+        traced = self._work.traced(name)
+        rack = stack.enter_context(Rack((1, 1), hosts=hosts, patience_ms=4000, environment=traced))
         session = self._work.begin(
             name, "--address", rack.address, before=hosts.command_on(0), environment=rack.environment
         )

@@ -181,6 +181,7 @@ class _Driver:
         self._deaths: dict[str, list[Hashable]] = {}
         self._over_budget: set[str] = set()
         self._silent: set[str] = set()
+        self._begun: set[str] = set()
 
     @property
     def is_finished(self) -> bool:
@@ -200,6 +201,7 @@ class _Driver:
         return len(self._deaths.get(spec.trial_id, ()))
 
     def on_start(self, tune_id: str) -> None:
+        self._begun.add(tune_id)
         self._start_seconds.setdefault(self._specs[tune_id].trial_id, time.monotonic())
         self._guarded(lambda: self._observers.trial_started(self._specs[tune_id]))
 
@@ -258,7 +260,7 @@ class _Driver:
             self.error = MedalignError(f"a trial's process could not be started: {_last_line(error)}")
             return
         spec = self._specs[tune_id]
-        if self._may_go_on(spec, error):
+        if self._may_go_on(tune_id, spec, error):
             del self._specs[tune_id]
             self._orphans.append(spec)
             return
@@ -269,13 +271,17 @@ class _Driver:
         reason, remedy = (PROCESS_SILENT, LESS_BUSY) if is_silent else (PROCESS_DIED, OUT_OF_MEMORY)
         self.on_end(tune_id, failed_result(spec, reason, remedy, history, wall_seconds))
 
-    def _may_go_on(self, spec: TrialSpec, error: BaseException | None) -> bool:
-        """Whether the trial had got any further than the last time that its process died."""
+    def _may_go_on(self, tune_id: str, spec: TrialSpec, error: BaseException | None) -> bool:
+        """Whether the trial had got any further than the last time that its process died.
+
+        A trial that met a process which had died while it was idle has not even begun there.
+        """
         deaths = self._deaths.setdefault(spec.trial_id, [])
         place: Hashable = (len(self._history[spec.trial_id]), self._resume_point(spec.trial_id))
         lost_node = _NODE_DIED in str(error)
-        is_stuck = not lost_node and deaths.count(place) >= self.deaths_at_one_place
-        deaths.append(_NODE_DIED if lost_node else place)
+        is_innocent = lost_node or tune_id not in self._begun
+        is_stuck = not is_innocent and deaths.count(place) >= self.deaths_at_one_place
+        deaths.append(_NODE_DIED if is_innocent else place)
         return not is_stuck and len(deaths) < MAX_DEATHS
 
     def _guarded(self, action: Callable[[], T]) -> T:
@@ -367,14 +373,22 @@ def _scheduler(driver: _Driver, slots: Slots, silence_seconds: float) -> Any:
             return str(FIFOScheduler.CONTINUE)
 
         def _kill_silent(self) -> None:
-            actors = {
-                trial.trial_id: trial.temporary_state.ray_actor
-                for trial in (self._controller.get_live_trials() if self._controller is not None else ())
-                if trial.status == "RUNNING" and trial.temporary_state.ray_actor is not None
-            }
+            trials = self._controller.get_live_trials() if self._controller is not None else ()
+            found = {trial.trial_id: self._process_of(trial) for trial in trials}
+            actors = {trial_id: actor for trial_id, actor in found.items() if actor is not None}
             for trial_id in self._silence.too_long(actors, time.monotonic()):
                 driver.on_silence(trial_id)
                 ray.kill(actors[trial_id])
+
+        def _process_of(self, trial: Any) -> Any:
+            """The process that runs a trial or, idle until now, is to run it; None if it has none yet."""
+            if trial.status == "RUNNING":
+                return trial.temporary_state.ray_actor
+            if trial not in getattr(self._controller, "_resetting_trials", ()):
+                return None
+            tracked = self._controller._trial_to_actor.get(trial)
+            live = self._controller._actor_manager._live_actors_to_ray_actors_resources
+            return live[tracked][0] if tracked in live else None
 
         def end_processes(self) -> None:
             """Kills every process that runs a trial, then has Tune give back what it had reserved.

@@ -126,6 +126,13 @@ class Workplace:
         self._sessions.append(session)
         return session
 
+    def traced(self, name: str) -> dict[str, str]:
+        """What the nodes of a cluster must be given for the steps that are made there to be written down."""
+        return {
+            "PYTHONPATH": _tracing_path(self.folder),
+            "MEDALIGN_STEPS": str(self.folder / f"{name}.steps"),
+        }
+
     def end(self) -> None:
         """Leaves no process behind."""
         for session in self._sessions:
@@ -141,12 +148,12 @@ class Session(sessions.Session):
     def __init__(
         self, folder: Path, name: str, steps: str, *options: str, before: Sequence[str], **environment: str
     ) -> None:
-        self.steps = folder / f"{steps}.steps"
-        traced = {
-            "PYTHONPATH": os.pathsep.join((str(folder / "tracer"), str(sessions.ROOT))),
-            "MEDALIGN_STEPS": str(self.steps),
-        }
+        traced = {"PYTHONPATH": _tracing_path(folder), "MEDALIGN_STEPS": str(folder / f"{steps}.steps")}
         super().__init__(folder, name, *options, before=before, **{**environment, **traced})
+
+
+def _tracing_path(folder: Path) -> str:
+    return os.pathsep.join((str(folder / "tracer"), str(sessions.ROOT)))
 
 
 @dataclass(frozen=True)

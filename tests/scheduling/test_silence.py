@@ -48,3 +48,21 @@ def test_a_trial_that_was_killed_for_its_silence_does_not_seem_to_lack_memory(tm
     ended = {result.spec.trial_id: (result.reason, result.remedy) for result in diary.results}
     assert ended["sft-search-000"] == (PROCESS_SILENT, LESS_BUSY)
     assert ended["sft-search-001"][0] == PROCESS_DIED
+
+
+def test_a_process_that_had_died_while_it_was_idle_is_not_held_against_the_trial_that_meets_it(
+    tmp_path: Path,
+) -> None:
+    diary = fakes.Diary()
+    driver = _Driver(Plan([fakes.searched("sft", 1)], tmp_path), Observers([diary]), None)
+    driver.next_trial("killed")
+    driver.on_start("killed")
+    driver.on_death("killed", None)
+    for process in ("idle and dead", "another one"):
+        driver.next_trial(process)
+        driver.on_death(process, None)
+    assert driver.next_trial("alive") is not None
+    driver.on_start("alive")
+    assert diary.results == []
+    driver.on_death("alive", None)
+    assert [result.reason for result in diary.results] == [PROCESS_DIED]
