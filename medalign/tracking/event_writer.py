@@ -46,7 +46,7 @@ class EventWriter:
         trial = TrialSpec(**spec)
         run = self._book.trial(trial)
         self._book.reopen(run)
-        self._store.log_params(run.id, values.param_values({**trial.setting, "seed": trial.seed}))
+        self._book.set_params(run, values.param_values({**trial.setting, "seed": trial.seed}))
 
     def _write_progress(
         self, spec: Mapping[str, Any], metrics: Mapping[str, float], step: int, at_ms: int
@@ -59,15 +59,15 @@ class EventWriter:
         if run.is_recorded:
             return
         # A trial that failed at once, or ended before this session, was never announced.
-        self._store.log_params(run.id, values.param_values({**ended.spec.setting, "seed": ended.spec.seed}))
-        curve = [Point("train_loss", step, value) for step, value in values.learning_curve(ended)]
-        self._book.add_points(run, curve, at_ms)
-        self._book.add(run, values.result_metrics(ended), values.result_step(ended), at_ms)
+        self._book.set_params(run, values.param_values({**ended.spec.setting, "seed": ended.spec.seed}))
         for path in (Path(folder) / name for name in _TRIAL_ARTIFACTS) if folder else ():
             if path.exists():
                 self._store.log_file(run.id, path)
+        step = values.result_step(ended)
+        points = [Point("train_loss", at, value) for at, value in values.learning_curve(ended)]
+        points += [Point(name, step, value) for name, value in values.result_metrics(ended).items()]
         # The status comes last: a run that has one is complete.
-        self._store.set_tags(run.id, _outcome_tags(ended))
+        self._book.add_points(run, points, at_ms, tags=_outcome_tags(ended))
         self._book.end(run, _RUN_STATUS[ended.status], at_ms)
         run.is_recorded = True
 
@@ -90,7 +90,7 @@ class EventWriter:
         for name, answer in methods.items():
             run = self._book.method(name)
             self._book.add(run, answer["metrics"], 0, at_ms)
-            self._store.log_params(run.id, answer["params"])
+            self._book.set_params(run, answer["params"])
             self._book.end(run, "FINISHED", at_ms)
         for name, run in self._book.methods().items():
             if name not in methods:

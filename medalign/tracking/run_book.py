@@ -32,6 +32,7 @@ class Run:
     Attributes:
         points: Those that it is known to hold, by metric, so that none is written twice; what is held of a metric
             that is missing here must be asked for.
+        params: Those that it is known to hold; None must be asked for.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Run:
     is_recorded: bool = False
     is_new: bool = False
     points: dict[str, set[Point]] = field(default_factory=dict)
+    params: dict[str, str] | None = None
 
 
 class RunBook:
@@ -106,7 +108,7 @@ class RunBook:
         run = self._runs.get(key)
         if run is None:
             all_tags = {COMPARISON_ID: self._comparison_id, **tags}
-            run = Run(id=self._store.create(name, all_tags, parent), is_open=True, is_new=True)
+            run = Run(id=self._store.create(name, all_tags, parent), is_open=True, is_new=True, params={})
             self._runs[key] = run
         else:
             self.reopen(run)
@@ -124,6 +126,10 @@ class RunBook:
         self._store.set_status(run.id, status, at_ms)
         run.is_open = False
 
+    def set_params(self, run: Run, params: Mapping[str, str]) -> None:
+        """Writes the parameters that the run does not hold."""
+        run.params = self._store.log_params(run.id, params, run.params)
+
     def add(
         self,
         run: Run,
@@ -138,11 +144,18 @@ class RunBook:
         self.add_points(run, points, at_ms, each_step_once=each_step_once)
 
     def add_points(
-        self, run: Run, points: Sequence[Point], at_ms: int, *, each_step_once: bool = False
+        self,
+        run: Run,
+        points: Sequence[Point],
+        at_ms: int,
+        *,
+        each_step_once: bool = False,
+        tags: Mapping[str, str] | None = None,
     ) -> None:
         """Adds those points that the run does not hold.
 
         Args:
+            tags: Set after the points, in the same request.
             each_step_once: A step that a metric holds is left as it is, whatever its value: a part of a trial that is
                 run again has other seconds.
         """
@@ -155,8 +168,8 @@ class RunBook:
             if point not in run.points[point.metric]
             and not (each_step_once and any(held.step == point.step for held in run.points[point.metric]))
         ]
-        if new:
-            self._store.log_points(run.id, new, at_ms)
+        if new or tags:
+            self._store.log_points(run.id, new, at_ms, tags)
         for point in new:
             run.points[point.metric].add(point)
 
@@ -171,6 +184,7 @@ class RunBook:
                 self._store.delete(found.info.run_id)
         for run in self._runs.values():
             run.is_new = False
+            run.params = None
             run.points.clear()
 
     def _found(self) -> list[Any]:

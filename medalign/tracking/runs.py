@@ -157,26 +157,39 @@ class RunStore:
             history = self._client.get_metric_history(run_id, metric)
         return [Point(metric, point.step, point.value) for point in history]
 
-    def log_points(self, run_id: str, named: Sequence[Point], at_ms: int) -> None:
-        """Adds points to metrics, all with one time (milliseconds since 1970)."""
+    def log_points(
+        self, run_id: str, named: Sequence[Point], at_ms: int, tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Adds points to metrics, all with one time (milliseconds since 1970), and sets tags after them."""
         from mlflow.entities import Metric
 
         points = [Metric(point.metric, point.value, at_ms, point.step) for point in named]
+        entries = _run_tags(tags or {})
         with _translated("cannot write metrics"):
-            for start in range(0, len(points), _METRICS_A_REQUEST):
-                self._client.log_batch(run_id, metrics=points[start : start + _METRICS_A_REQUEST])
+            for start in range(0, len(points) or bool(entries), _METRICS_A_REQUEST):
+                batch = points[start : start + _METRICS_A_REQUEST]
+                is_last = start + len(batch) == len(points)
+                self._client.log_batch(run_id, metrics=batch, tags=entries if is_last else ())
 
-    def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
+    def log_params(
+        self, run_id: str, params: Mapping[str, str], held: Mapping[str, str] | None = None
+    ) -> dict[str, str]:
         """Writes the parameters that the run does not have yet.
 
         MLflow never changes a parameter; one that differs from what the run holds becomes the tag
         `medalign.changed.NAME`.
+
+        Args:
+            held: What the run is known to hold; None asks for it.
+
+        Returns:
+            What it holds now.
         """
         from mlflow.entities import Param
 
         with _translated("cannot write parameters"):
-            held = self._client.get_run(run_id).data.params
-            new = [Param(name, value) for name, value in params.items() if name not in held]
+            known = dict(self._client.get_run(run_id).data.params if held is None else held)
+            new = [Param(name, value) for name, value in params.items() if name not in known]
             for start in range(0, len(new), _PARAMS_A_REQUEST):
                 self._client.log_batch(run_id, params=new[start : start + _PARAMS_A_REQUEST])
         self.set_tags(
@@ -184,15 +197,14 @@ class RunStore:
             {
                 f"medalign.changed.{name}": value
                 for name, value in params.items()
-                if held.get(name, value) != value
+                if known.get(name, value) != value
             },
         )
+        return {**params, **known}
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Sets or replaces tags."""
-        from mlflow.entities import RunTag
-
-        entries = [RunTag(name, value[:_TAG_CHARS]) for name, value in tags.items()]
+        entries = _run_tags(tags)
         with _translated("cannot write tags"):
             for start in range(0, len(entries), _PARAMS_A_REQUEST):
                 self._client.log_batch(run_id, tags=entries[start : start + _PARAMS_A_REQUEST])
@@ -222,6 +234,12 @@ class RunStore:
         """Notes data sets (`mlflow.entities.DatasetInput`) as what the run used."""
         with _translated("cannot note the data sets"):
             self._client.log_inputs(run_id, datasets=inputs)
+
+
+def _run_tags(tags: Mapping[str, str]) -> list[Any]:
+    from mlflow.entities import RunTag
+
+    return [RunTag(name, value[:_TAG_CHARS]) for name, value in tags.items()]
 
 
 def _user() -> str:

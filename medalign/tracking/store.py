@@ -108,7 +108,7 @@ class Tracker:
         run = self._book.open_comparison()
         self._store.set_tags(run.id, tags or {})
         texts = {name: without_password(text) for name, text in values.param_values(params).items()}
-        self._store.log_params(run.id, texts)
+        self._book.set_params(run, texts)
         if self._monitor is None:
             self._monitor = MachineMonitor(self._uri, run.id)
         return run.id
