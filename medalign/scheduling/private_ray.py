@@ -65,6 +65,18 @@ def forget_token() -> None:
 
 
 @contextlib.contextmanager
+def own_token() -> Iterator[None]:
+    """Has Ray forget the token of this block after it, unless a Ray goes on that was there before."""
+    try:
+        yield
+    finally:
+        import ray
+
+        if not ray.is_initialized():
+            forget_token()
+
+
+@contextlib.contextmanager
 def on_loopback() -> Iterator[None]:
     """What Ray starts in this block listens on 127.0.0.1 alone, as it does by itself on macOS and Windows.
 

@@ -75,7 +75,8 @@ def ray_session(slots: Slots | None = None, *, address: str | None = None) -> It
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": private_ray.token()}
     local = {} if address is not None else {**_LOOPBACK, **token}
     told = {} if address is not None else {NODE_VARIABLE: offered.to_text()}
-    with environment_defaults({**_DEFAULTS, **local}), environment_set(told), _importable_in_trials():
+    environment = environment_defaults({**_DEFAULTS, **local})
+    with private_ray.own_token(), environment, environment_set(told), _importable_in_trials():
         import ray
 
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -194,6 +195,7 @@ def _start(offered: NodeSlots, folder: str | None) -> None:
     import ray
 
     options = {"_temp_dir": folder} if folder is not None else {}
+    private_ray.forget_token()
     try:
         with private_ray.on_loopback():
             ray.init(

@@ -146,6 +146,25 @@ def make_mortal(folder: str) -> Runner:
     return run
 
 
+def make_fratricidal(folder: str) -> Runner:
+    """Two search trials wait for each other; the first refit kills, once, the idle process and then its own."""
+    processes = Path(folder) / "processes"
+    processes.mkdir(exist_ok=True)
+
+    def run(spec: TrialSpec, report: Report) -> TrialResult:
+        (processes / str(os.getpid())).touch()
+        while spec.stage == "search" and len(list(processes.iterdir())) < 2:
+            time.sleep(0.05)
+        struck = Path(folder) / "struck"
+        if spec.stage == "refit" and not struck.exists():
+            struck.touch()
+            for process in sorted(processes.iterdir(), key=lambda file: file.name == str(os.getpid())):
+                os.kill(int(process.name), signal.SIGKILL)
+        return completed(spec)
+
+    return run
+
+
 def make_stop_aware() -> Runner:
     """Catches TrialStopped and ends with a result of its own."""
 

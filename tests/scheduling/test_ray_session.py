@@ -81,6 +81,28 @@ def test_nobody_else_on_this_machine_joins_a_private_ray(two_slots: Slots, varia
     assert f"ray_address: {address}: the cluster refuses this machine's token" in done.stdout, done
 
 
+USED_BEFORE = """
+import ray
+from ray._raylet import AuthenticationTokenLoader
+from ray.tune.execution import tune_controller  # has read what Ray is to know of tokens
+from medalign.scheduling.ray_session import ray_session
+from medalign.scheduling.slots import Slots
+
+loader = AuthenticationTokenLoader.instance()
+before = loader.has_token(True)
+with ray_session(Slots()):
+    print(ray.is_initialized(), before, loader.has_token(True), end=" ")
+print(loader.has_token(True))
+"""
+
+
+def test_a_private_ray_starts_where_ray_was_imported_before_and_leaves_no_token() -> None:
+    command = [sys.executable, "-c", USED_BEFORE]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "False", "True", "False"], done.stderr
+
+
 def test_a_session_within_a_session_leaves_ray_running(two_slots: Slots) -> None:
     import ray
 

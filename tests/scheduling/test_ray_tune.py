@@ -70,6 +70,18 @@ def test_a_trial_whose_process_dies_goes_on_and_one_that_dies_twice_at_one_place
     assert told == [f"sft-search-000 {share}" for share in fakes.SHARES]
 
 
+def test_a_trial_does_not_go_on_in_an_idle_process_that_died_with_its_own(
+    two_slots: Slots, tmp_path: Path
+) -> None:
+    diary = fakes.Diary()
+    plan = Plan([fakes.searched("sft", 2)], tmp_path, num_slots=2)
+    make = functools.partial(fakes.make_fratricidal, str(tmp_path))
+    run_ray(plan, make, [diary], two_slots, storage=tmp_path)
+    assert {result.spec.trial_id: result.status for result in diary.results} == dict.fromkeys(
+        ("sft-search-000", "sft-search-001", "sft-refit-000"), "completed"
+    )
+
+
 INTERRUPTED = """
 import sys
 from pathlib import Path
