@@ -42,6 +42,8 @@ auth_cache_ttl_seconds = 60
 END
 export MLFLOW_AUTH_CONFIG_PATH=$folder/auth.ini
 export MLFLOW_DISABLE_TELEMETRY=true
+# Seven more processes, for evaluations that the server itself runs; medalign asks for none.
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=${MLFLOW_SERVER_ENABLE_JOB_EXECUTION:-false}
 
 hosts=()
 [ -z "${MEDALIGN_ALLOWED_HOSTS:-}" ] || hosts=(--allowed-hosts "$MEDALIGN_ALLOWED_HOSTS")

@@ -44,7 +44,11 @@ class MlflowServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "PGPASSWORD": self._password},
+                env={
+                    **os.environ,
+                    "PGPASSWORD": self._password,
+                    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                },
             )
         for _ in range(3000):
             if self._answers():
