@@ -179,7 +179,8 @@ class Repeated:
 
     Attributes:
         share: Of the trial's budget.
-        num_reports: Reports that lie in what was repeated: two would be more than one interval.
+        num_reports: Reports that lie in what was repeated: two would be more than one interval. A refit makes none;
+            what it repeats is bounded by `checkpoint_seconds`.
     """
 
     trial_id: str
@@ -196,7 +197,8 @@ def repeated_steps(file: Path) -> list[Repeated]:
         again = last.get(trial_id, 0) - int(step) + 1
         if again > 0:
             first, total = int(step), int(max_steps)
-            num_reports = sum(first <= round(share * total) <= last[trial_id] for share in REPORTS)
+            shares = REPORTS if "-search-" in trial_id else ()
+            num_reports = sum(first <= round(share * total) <= last[trial_id] for share in shares)
             found.append(Repeated(trial_id, again / total, num_reports))
         last[trial_id] = int(step)
     return found
