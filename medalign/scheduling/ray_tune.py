@@ -363,7 +363,6 @@ def _scheduler(driver: _Driver, slots: Slots, silence_seconds: float) -> Any:
         def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
             # Called before the searcher learns, which is not told what happened.
             driver.on_death(trial.trial_id, trial.get_pickled_error())
-            self._end_idle()
 
         def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
             self._silence.heard(trial.trial_id)
@@ -404,13 +403,6 @@ def _scheduler(driver: _Driver, slots: Slots, silence_seconds: float) -> Any:
                 if actor is not None:
                     ray.kill(actor)
             controller.cleanup()
-
-        def _end_idle(self) -> None:
-            # What killed one process may have killed those that wait for a trial, which nobody misses: the next trial
-            # would be given to a dead one, and that counted as another death of its own.
-            end = getattr(self._controller, "_cleanup_cached_actors", None)
-            if end is not None:
-                end(force_all=True)
 
         def _keep_processes(self, trial: Any) -> None:
             # Tune keeps one idle process and ends the others, which would have to load the base again as soon as
