@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medalign.errors import ConfigError
+from medalign.scheduling.left_folders import folders_of_the_dead
 
 _PROGRAM = "nvidia-cuda-mps-control"
 _PIPES, _LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
@@ -109,14 +110,6 @@ def _end(program: str, places: dict[str, str]) -> None:
 
 def _end_orphans(program: str) -> None:
     """End the services of processes that were killed before they could do it."""
-    for folder in _FOLDER_HOME.glob(f"{_FOLDER_PREFIX}*"):
-        pid = folder.name.removeprefix(_FOLDER_PREFIX).split("-")[0]
-        if not pid.isdigit():
-            continue
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            _end(program, _places(folder))
-            shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # alive, and somebody else's
-            continue
+    for folder in folders_of_the_dead(_FOLDER_HOME, _FOLDER_PREFIX):
+        _end(program, _places(folder))
+        shutil.rmtree(folder, ignore_errors=True)

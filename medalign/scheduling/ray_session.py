@@ -18,6 +18,7 @@ from typing import Any
 import medalign
 from medalign.errors import ClusterError
 from medalign.scheduling import private_ray
+from medalign.scheduling.left_folders import folders_of_the_dead
 from medalign.scheduling.slots import NODE_VARIABLE, NodeSlots, Slots, unit_resources
 
 OBJECT_STORE_BYTES = 200 * 2**20
@@ -173,17 +174,8 @@ def environment_set(values: Mapping[str, str]) -> Iterator[None]:
 
 def _remove_orphans() -> None:
     """Removes the folders of private Rays whose drivers were killed before they could do it."""
-    for folder in Path(_FOLDER_HOME).glob(f"{_FOLDER_PREFIX}*"):
-        pid = folder.name.removeprefix(_FOLDER_PREFIX).split("-")[0]
-        if not pid.isdigit():
-            continue
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            # Alive, and somebody else's.
-            continue
+    for folder in folders_of_the_dead(Path(_FOLDER_HOME), _FOLDER_PREFIX):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def node_environment(offered: NodeSlots) -> dict[str, str]:
