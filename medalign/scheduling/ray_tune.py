@@ -127,7 +127,14 @@ def _num_nodes() -> int:
 
 def _run_tune(driver: _Driver, scheduler: Any, trainable: Any, slots: Slots, storage: Path) -> None:
     from ray import tune
+    from ray.util import client
 
+    if client.ray.is_connected():
+        from ray.train._internal import storage as internal
+
+        # This process has no node of its own, in whose folder Tune would keep what no trial of ours leaves.
+        tunes_storage: Any = internal
+        tunes_storage._get_ray_train_session_dir = lambda: str(storage / "tune-session")
     tune.run(
         trainable,
         name="tune",
@@ -146,6 +153,8 @@ def _run_tune(driver: _Driver, scheduler: Any, trainable: Any, slots: Slots, sto
         max_failures=0,
         log_to_file=False,
         verbose=0,
+        # Through Ray's client server too: Tune would have itself sent to the head, with the plan and all observers.
+        _remote=False,
     )
 
 
