@@ -7,6 +7,8 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from medalign.reporting.drawing import blank_figure
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -104,20 +106,7 @@ def _label_bars(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _picture(name: str, title: str, caption: str, draw: Callable[[Axes], None], height: float) -> CardPlot:
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    settings = {
-        "font.size": 9.5,
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        **dict.fromkeys(coloured, _INK),
-    }
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(6.2, height), layout="constrained")
-        FigureCanvasAgg(figure)
+    with blank_figure(name, (6.2, height), ink=_INK, font_size=9.5) as figure:
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
         draw(axes)

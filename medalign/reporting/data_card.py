@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from medalign.errors import StorageError
 from medalign.reporting.card_plots import draw_card_plots
+from medalign.reporting.files import write_whole
 from medalign.reporting.rows import card_table
 
 
@@ -36,14 +36,11 @@ def write_card(folder: Path, name: str, card: Mapping[str, Any]) -> Path:
     """Writes `card.html`, whole or not at all.
 
     Raises:
-        StorageError: The folder cannot be written.
+        StorageError: The folder cannot be written, or its disk is full.
     """
     path = folder / "card.html"
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(render_card(name, card), encoding="utf-8")
-        os.replace(unfinished, path)
+        write_whole(path, render_card(name, card))
     except OSError as error:
         raise StorageError(f"{folder}: cannot be written ({error.strerror}); name another folder") from error
     return path

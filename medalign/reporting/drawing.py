@@ -7,9 +7,10 @@ when they are pointed at or focused, and the name of their arm, by which the pag
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -109,20 +110,7 @@ def plot(
     width: float = WIDTH_INCHES,
 ) -> Plot:
     """Draws a plot once and renders it for the page, as an SVG file and as a PNG."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-    settings = {
-        "font.size": 10.5,
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        **dict.fromkeys(coloured, INK),
-    }
-    with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
+    with blank_figure(name, (width, height), ink=INK, font_size=10.5) as figure:
         canvas = Canvas(figure)
         draw(canvas)
         svg, png = io.StringIO(), io.BytesIO()
@@ -137,6 +125,32 @@ def plot(
         png=png.getvalue(),
         file=svg.getvalue(),
     )
+
+
+@contextlib.contextmanager
+def blank_figure(name: str, size: tuple[float, float], *, ink: str, font_size: float) -> Iterator[Figure]:
+    """A figure to be drawn on and saved within the block, the same each time.
+
+    Args:
+        name: The ids within its SVG are made from it.
+        size: In inches.
+        font_size: In points.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    settings = {
+        "font.size": font_size,
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        **dict.fromkeys(coloured, ink),
+    }
+    with matplotlib.rc_context(settings):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
 
 
 def _embedded(svg: str, name: str, label: str, tips: dict[str, tuple[str, str]]) -> str:
